@@ -1,0 +1,143 @@
+"""The contract that every engine fulfils, and the table that finds an engine by its name.
+
+An engine holds a model's weights and optimiser state and does arithmetic on them. It draws no random
+numbers, reads no files and prints nothing: documents arrive as token ids, randomness as coins. Loop,
+seeds, sampling and saving therefore exist once, for all engines.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from ..errors import ConfigError, MissingPartError, quote
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+Tokens = Sequence[int]  # one document: BOS, its characters, BOS
+Stop = Callable[[], bool]  # asked at least every 5 ms of work, where the engine can; True: give up
+
+
+@dataclass
+class State:
+    """A model in training: what a checkpoint keeps and every engine can start from.
+
+    parameters, m, v: float64, one number a weight, in the order of `reference.shapes`, row by row.
+    step: updates made so far.
+    """
+
+    parameters: array[float]
+    m: array[float]
+    v: array[float]
+    step: int = 0
+
+    @classmethod
+    def initial(cls, parameters: array[float]) -> State:
+        """Fresh weights, Adam's moments at zero."""
+        return cls(parameters, array("d", bytes(8 * len(parameters))), array("d", bytes(8 * len(parameters))))
+
+
+class Run(NamedTuple):
+    """What `Engine.steps` did: the losses of the steps that were applied, and why it ended.
+
+    "diverged": the next step's loss or one of its gradients is not finite; it was not applied.
+    """
+
+    losses: list[float]
+    end: Literal["done", "stopped", "diverged"]
+
+
+class Trace(NamedTuple):
+    """One document, seen from inside.
+
+    probabilities[position][token]: of the next token.
+    attention[layer][head][position][earlier position]: weights, each row as long as position + 1.
+    """
+
+    probabilities: list[list[float]]
+    attention: list[list[list[list[float]]]]
+
+
+class Generated(NamedTuple):
+    """New documents as token ids without BOS, and how many coins they took."""
+
+    documents: list[list[int]]
+    coins_used: int
+
+
+class Engine(Protocol):
+    """Forward, backward, Adam, generation and scoring for one model.
+
+    Where `stop` answers True, a method returns what is finished by then, and a step under way is
+    given up without a trace.
+    """
+
+    name: str
+
+    def __init__(self, config: Config, vocab_size: int, state: State) -> None: ...
+
+    def state(self) -> State:
+        """A copy of weights, moments and step count."""
+        ...
+
+    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+        """One update for each batch, in order, at its learning rate."""
+        ...
+
+    def gradients(self, batch: Sequence[Tokens]) -> tuple[float, array[float]]:
+        """Loss of a batch in nats, and its gradient by every parameter; changes nothing."""
+        ...
+
+    def log_probabilities(self, documents: Sequence[Tokens], stop: Stop) -> list[list[float]]:
+        """For each document log p, in nats, of each token after the first, up to the block's end."""
+        ...
+
+    def trace(self, tokens: Tokens) -> Trace:
+        """Next-token probabilities and attention weights at every position but the last token's."""
+        ...
+
+    def generate(
+        self,
+        count: int,
+        coins: array[float],
+        prefix: Tokens,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        stop: Stop,
+    ) -> Generated:
+        """Up to `count` new documents, fewer when the coins run out.
+
+        coins: uniform in [0, 1), one for each token drawn, end marks included. A document is begun
+        only while coins for the longest one remain: block_size - len(prefix) of them.
+        prefix: characters' ids every document starts with (fewer than block_size); they cost no coins
+        and are part of the result.
+        top_k: keep the k most probable tokens, 0 for all. top_p: then keep the fewest tokens, most
+        probable first, whose probabilities sum to at least p, 1.0 for all. Ties: lower id first.
+        """
+        ...
+
+
+_MODULES = {"scalar": "scalar", "exact": "exact"}
+NAMES = tuple(sorted(_MODULES))
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The engine of that name, its module imported only now.
+
+    Raises ConfigError for an unknown name, MissingPartError when the module was not built.
+    """
+    if name not in _MODULES:
+        raise ConfigError(f"there is no engine {quote(name)}", where="option engine", fix=f"one of {', '.join(NAMES)}")
+    try:
+        module = import_module(f".{_MODULES[name]}", __name__)
+    except ImportError as error:
+        raise MissingPartError(
+            f"the engine {quote(name)} is not available: {error}", where="option engine", fix="engine scalar"
+        ) from error
+    found: type[Engine] = module.ENGINE
+    return found
