@@ -53,12 +53,13 @@ def read(path: StrPath) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         _fail_to_read(path, error)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
+        raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
-            raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
         try:
             return file.read()
         except MemoryError:
