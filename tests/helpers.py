@@ -5,12 +5,15 @@ Holds no test.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from microgpt import checkpoint, corpus, files
 from microgpt.config import Config
@@ -63,12 +66,36 @@ def session(names: list[str] = NAMES, **changes: float) -> Session:
     return Session.start(config, corpus.from_iterable(names), "scalar")
 
 
-def checkpoint_after(steps: int, **changes: float) -> checkpoint.Checkpoint:
+def checkpoint_after(steps: int, names: list[str] = NAMES, **changes: float) -> checkpoint.Checkpoint:
     """A checkpoint of the tiny model after some steps."""
-    run = session(**changes)
+    run = session(names, **changes)
     while run.step < steps:
         next(run.run(lambda: False, every=1))
     return run.checkpoint()
+
+
+def sealed(header: bytes, payload: bytes) -> bytes:
+    """A file with this header and a SHA-256 that fits, put in the place of the 64 characters it holds."""
+    start, before = 8, b'"sha256":"'
+    data = bytearray(len(header).to_bytes(8, "little") + header + payload)
+    at = data.find(before, start) + len(before)
+    data[at : at + 64] = b"0" * 64
+    data[at : at + 64] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and payload of a file."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
+def forged(data: bytes, /, **entries: str) -> bytes:
+    """The file with other entries in its metadata, and a hash that fits."""
+    header, payload = opened(data)
+    header["__metadata__"] |= entries
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return sealed(text + b" " * (-len(text) % 8), payload)
 
 
 def command(*args: object, **options: object) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,7 @@ from .tokenizer import Tokenizer
 
 FORMAT_VERSION = "1"
 HEADER_LIMIT = 4 << 20  # bytes of JSON
+ITEMS_LIMIT = 100_000  # of its values; 256 layers have 28,000
 _KEYS = {"format", "format_version", "config", "alphabet", "rng_state", "data", "step", "sha256"}
 _UNHASHED = "0" * 64  # stands in the hash's place while the hash is taken
 _LOWER = "lower the learning rate"
@@ -126,7 +127,7 @@ def from_bytes(data: bytes) -> Checkpoint:
         _fail("the model was written by a version of microgpt this one cannot read", "upgrade microgpt")
     if set(metadata) != _KEYS or not all(isinstance(value, str) for value in metadata.values()):
         _fail("the header's entries are not those of a model")
-    if _digest(data, start, metadata["sha256"]) != metadata["sha256"]:
+    if not _intact(data, start, metadata["sha256"]):
         _fail("the file was changed or damaged: its SHA-256 does not fit", "use a copy, or train again")
     try:
         config = Config.from_dict(_parsed(metadata["config"]))
@@ -144,18 +145,18 @@ def from_bytes(data: bytes) -> Checkpoint:
     return Checkpoint(config, tokenizer, _state(data, start, config, tokenizer, step), draws, source)
 
 
-def _digest(data: bytes, start: int, claimed: str) -> str:
-    """SHA-256 of the file, with zeros where its header holds the claimed one; "" for what is no SHA-256."""
+def _intact(data: bytes, start: int, claimed: str) -> bool:
+    """Whether this is the SHA-256 of the file with zeros in its place."""
     if len(claimed) != 64 or not claimed.isascii():
-        return ""
+        return False
     found = hashlib.sha256(data[:start].replace(claimed.encode(), _UNHASHED.encode(), 1))
     found.update(memoryview(data)[start:])
-    return found.hexdigest()
+    return found.hexdigest() == claimed
 
 
 def _tokenizer(alphabet: Any) -> Tokenizer:
-    if not isinstance(alphabet, str) or not alphabet:
-        raise ValueError("the alphabet is not a string of characters")
+    if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
+        raise ValueError("the alphabet is not a string of different characters")
     alphabet.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
     return Tokenizer(alphabet)
 
@@ -185,7 +186,10 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     if length > HEADER_LIMIT:
         _fail(f"the header is {length:,} bytes long; at most {HEADER_LIMIT:,} are read")
     try:
-        header = _parsed(data[8 : 8 + length].decode())
+        text = data[8 : 8 + length].decode()
+        if sum(map(text.count, ",[{")) > ITEMS_LIMIT:  # a value may take 30 times its text in memory
+            _fail(f"the header has more than {ITEMS_LIMIT:,} values")
+        header = _parsed(text)
     except (ValueError, RecursionError) as error:
         _fail(f"the header is not JSON: {error}")
     if not isinstance(header, dict):
