@@ -117,7 +117,8 @@ def _column(text: str, column: str, where: str) -> list[str]:
                 _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
             values = [row[column] or "" for row in rows]
         except csv.Error as error:
-            raise DataError(f"the table cannot be read: {error}", where=f"{where}, line {rows.line_num}") from error
+            place = f"{where}, line {rows.line_num + 1}"
+            raise DataError(f"the table cannot be read: {error}", where=place) from error
     return [document for document in map(one_line, values) if document]
 
 
