@@ -44,7 +44,7 @@ class Face:
     def say(self, text: str) -> None:
         """A remark, on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def shown(self, text: str) -> str:
         """A string from a list or a model, safe on a terminal, as it is elsewhere."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import Field, fields
 from typing import Any, NoReturn
 
@@ -197,12 +198,10 @@ def _reader(name: str) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         if name == "block_size" and text == "auto":
             return text
+        with suppress(ValueError):  # of the conversion, or the ConfigError of a number out of range
+            return checked(name, int(text) if whole else float(text))
         try:
-            number = int(text) if whole else float(text)
-        except ValueError:
-            number = None
-        try:
-            return checked(name, text if number is None else number)
+            return checked(name, text)  # a text is in no range: the error shows it as it was typed
         except ConfigError as error:
             raise argparse.ArgumentTypeError(error.what) from None
 
