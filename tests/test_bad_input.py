@@ -151,6 +151,7 @@ def test_options_that_do_not_go_together_are_named(capsys, tmp_path, monkeypatch
     Path("list").write_text("anna\n")
     for arguments, says in (
         (["--n-embd", "10", "--n-head", "4"], "n_embd must be a multiple of n_head, but 10 is not a multiple of 4"),
+        (["builtin:names", "--column", "x"], "the built-in list has no columns"),
         (["--log", "same", "--trace", "./same"], "two outputs have the same path"),
         (["--column", "x", "--block-size", "nope"], "block_size must be a whole number"),
     ):

@@ -231,6 +231,13 @@ def test_ctrl_c_in_fit_leaves_a_model_that_can_be_saved_and_used(folder):
     assert in_child(work) == 0
 
 
+def test_a_log_that_cannot_be_written_does_not_lose_the_training(folder, capsys):
+    words = ["train", "list.txt", *TINY_FLAGS, "--steps=3", "--log=/dev/full", "--force"]
+    assert cli.main(words) == 74
+    assert f"saved {MODEL} as of step 1; go on with --resume" in capsys.readouterr().err
+    assert checkpoint.load(MODEL).state.step == 1
+
+
 # ---- R10: divergence ------------------------------------------------------------------------------
 
 DIVERGING = ["--steps=60", "--learning-rate=1", "--n-layer=3"]  # at step 6, where measured

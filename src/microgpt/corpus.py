@@ -46,6 +46,8 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
     """
     documents: list[str] = []
     for source in sources or [BUILTIN]:
+        if source == BUILTIN and column is not None:
+            raise ConfigError("the built-in list has no columns", where="option column", fix="name a file")
         if source == BUILTIN:
             documents += builtin().documents
         else:

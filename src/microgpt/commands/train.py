@@ -7,7 +7,7 @@ import signal
 import stat
 import sys
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from .. import checkpoint as checkpoints
 from .. import corpus, files, reference, scoring
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import ConfigError, MicrogptError, StorageError
 from ..progress import progress
 from ..recording import Recorder
 from ..sampling import Wanted, sample
@@ -133,6 +133,11 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
                 if args.save_every and session.step % args.save_every == 0:
                     checkpoints.save(output, session.checkpoint(), locked=True)
             checkpoints.save(output, session.checkpoint(), locked=True)  # here, where a signal waits for its end
+    except StorageError:  # the log's disk is full, say: the steps made since the last save need not be lost
+        with suppress(MicrogptError):
+            checkpoints.save(output, session.checkpoint(), locked=True)
+            face.say(f"saved {output} as of step {session.step:,}; go on with --resume")
+        raise
     finally:
         bar.close()
     if interrupt.received is not None:
