@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from array import array
 from collections import Counter
@@ -68,8 +69,6 @@ def test_top_k_1_is_the_greedy_string(model: MicroGPT) -> None:
 def test_frequencies_follow_the_models_probabilities(model: MicroGPT) -> None:
     n = 4000
     found = Counter(model.sample(n, temperature=1.0, seed=4))
-    import math
-
     for text, count in found.most_common(5):
         if len(text) < model.config_.block_size:
             p = math.exp(model.score_samples([text])[0])
@@ -108,10 +107,20 @@ def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
         model.sample(1, prefix="z")
 
 
-@pytest.mark.parametrize(
-    "bad",
-    [{"temperature": 0}, {"temperature": float("nan")}, {"top_k": -1}, {"top_p": 0}, {"top_p": 1.5}, {"min_len": -1}, {"min_len": 3, "max_len": 2}, {"match": "("}, {"n": -1}],
-)
+BAD: list[dict[str, object]] = [
+    {"temperature": 0},
+    {"temperature": float("nan")},
+    {"top_k": -1},
+    {"top_p": 0},
+    {"top_p": 1.5},
+    {"min_len": -1},
+    {"min_len": 3, "max_len": 2},
+    {"match": "("},
+    {"n": -1},
+]
+
+
+@pytest.mark.parametrize("bad", BAD, ids=str)
 def test_options_out_of_range_are_named(model: MicroGPT, bad: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=list(bad)[-1]):
         model.sample(**bad)
