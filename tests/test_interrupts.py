@@ -172,13 +172,13 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-LONG = [["sample", MODEL, "-n", "100000"], ["score", MODEL, "many.txt"], ["eval", "list.txt"]]
+LONG = [["sample", MODEL, "-n", "2000000000"], ["score", MODEL, "many.txt"], ["eval", "list.txt", "--engine=scalar"]]
 
 
 @pytest.mark.parametrize("words", LONG, ids=lambda words: words[0])
 def test_ctrl_c_ends_the_other_commands_with_130_too(folder, words):
     assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=2"]) == 0
-    Path("many.txt").write_text("anna\n" * 200_000)
+    Path("many.txt").write_text("anna\n" * 3_000_000)
     running = start(*words, folder=folder)
     while cpu_seconds(running.pid) < 0.4:  # past the start of the interpreter, before the end of the work
         assert running.poll() is None, running.communicate()
