@@ -37,7 +37,7 @@ if path := os.environ.get("MICROGPT_TEST_NATIVE"):
     loader.exec_module(sys.modules["microgpt._native"])
 
 _native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
-from microgpt.engines.exact import ExactEngine  # noqa: E402
+from microgpt.engines.exact import ExactEngine
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 ISAS: list[str] = _native.about()["isas"]
@@ -158,7 +158,9 @@ def check(case: Case) -> None:
         assert getattr(after, name).tobytes() == getattr(before, name).tobytes(), name
     document = case.batches[0][0]
     assert [*map(bits, exact.trace(document))] == [*map(bits, scalar.trace(document))]
-    assert bits(exact.log_probabilities(case.batches[0], never)) == bits(scalar.log_probabilities(case.batches[0], never))
+    assert bits(exact.log_probabilities(case.batches[0], never)) == bits(
+        scalar.log_probabilities(case.batches[0], never)
+    )
     coins = array("d", [case.rng.random() for _ in range(case.config.block_size + 3)])
     sampling = (coins, case.prefix, case.temperature, case.top_k, case.top_p, never)
     assert exact.generate(2, *sampling) == scalar.generate(2, *sampling)
@@ -241,7 +243,9 @@ def test_a_batch_with_nothing_to_predict_ends_as_the_scalar_engine_ends_it(isa: 
     before = exact.state()
     assert exact.steps([batch], [0.1], never) == ([], "diverged")
     assert exact.state() == before
-    assert ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, before).steps([batch], [0.1], never).end == "diverged"
+    assert (
+        ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, before).steps([batch], [0.1], never).end == "diverged"
+    )
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -336,9 +340,8 @@ def test_eight_threads_sampling_one_model_get_what_one_gets() -> None:
 
 
 def native(**changes: Any) -> Any:
-    arguments: dict[str, Any] = dict(
-        n_layer=1, n_embd=4, n_head=2, block_size=4, vocab_size=5, beta1=0.85, beta2=0.99, eps=1e-8, step=0
-    )
+    arguments: dict[str, Any] = {"n_layer": 1, "n_embd": 4, "n_head": 2, "block_size": 4, "vocab_size": 5}
+    arguments |= {"beta1": 0.85, "beta2": 0.99, "eps": 1e-8, "step": 0}
     count = 4 * (2 * 5 + 4) + 12 * 16
     arguments |= {name: array("d", bytes(8 * count)) for name in ("parameters", "m", "v")}
     return _native.Exact(**(arguments | changes))

@@ -31,7 +31,7 @@ needs_tools = pytest.mark.skipif(
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*map(str, command)], cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+        [*map(str, command)], check=False, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
     )
 
 
@@ -123,7 +123,7 @@ def test_vector_powers_equal_the_c_library_on_millions_of_numbers(
     assert compiled.returncode == 0, compiled.stderr
     count = os.environ.get("MICROGPT_TEST_POWERS", "4000000")
     result = run(program, count)
-    if not _native.Exact or _native.about()["libm"] == "system":
+    if _native.about()["libm"] == "system":
         pytest.skip("this C library's functions are others, so the vector forms are not in use")
     assert result.returncode == 0, result.stdout
 
@@ -142,5 +142,7 @@ def test_an_instruction_sets_code_cannot_be_linked_into_anothers(tmp_path: Path)
     assert compiled.returncode == 0, compiled.stderr
     lines = run(nm, "-C", "--defined-only", module).stdout.splitlines()
     weak = [line.split(" ", 2)[2] for line in lines if line.split(" ", 2)[1] in "WwuV"]
-    foreign = [name for name in weak if "microgpt::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))]
+    foreign = [
+        name for name in weak if "microgpt::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))
+    ]
     assert foreign == []
