@@ -2,8 +2,8 @@
 
 The page's scripts are ES modules that node can load one by one. A single file has no modules to import,
 so their `import` lines and `export` words go, and they are joined: one script for the page, one text for
-its worker. The sources shown in the page, reference.py and the JavaScript edition, stay as they are; the
-worker runs the edition from the very text that is shown.
+its worker. The sources shown in the page, reference.py and the JavaScript edition, stay as they are, packed
+to save weight; the worker runs the edition from the very text that is shown.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "page"
 WORKER_SCRIPTS = ("engine.js", "ngrams.js", "session.js", "worker.js")
+FIRST_SCRIPT = ("boot.js",)
 PAGE_SCRIPTS = ("charts.js", "source.js", "views.js", "backward.js", "app.js")
 LISTS = {"US first names, 2018": "names", "Chemical elements": "elements", "Capital cities": "capitals"}
 
@@ -25,6 +27,7 @@ _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=function|class|const)", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
 _STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
+_HTML_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _INDENT = re.compile(r"^\s+", re.MULTILINE)
 
 
@@ -43,7 +46,17 @@ def page_bytes_without_data() -> int:
 
 def content_security_policy() -> str:
     """The policy that the page carries: its own script and style by their hashes, its worker, nothing else."""
-    return _policy(_script(PAGE_SCRIPTS), _style())
+    scripts = " ".join(_hash(_script(names)) for names in (FIRST_SCRIPT, PAGE_SCRIPTS))
+    allowed = {
+        "default-src": "'none'",
+        "script-src": scripts,
+        "style-src": _hash(_style()),
+        "worker-src": "blob:",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+    }
+    return "; ".join(f"{name} {value}" for name, value in allowed.items())
 
 
 def built_in_lists() -> list[dict[str, str]]:
@@ -63,19 +76,27 @@ def script_safe(data: object) -> str:
 
 @cache
 def _page() -> str:
-    script, style = _script(PAGE_SCRIPTS), _style()
     parts = {
-        "%POLICY%": _policy(script, style),
-        "%STYLE%": style,
-        "%PYTHON%": _shown((FOLDER.parent.parent / "reference.py").read_text(encoding="utf-8")),
-        "%JAVASCRIPT%": _shown((FOLDER / "microgpt.js").read_text(encoding="utf-8")),
-        "%WORKER%": _shown(_script(WORKER_SCRIPTS)),
-        "%SCRIPT%": _shown(script),
+        "%POLICY%": content_security_policy(),
+        "%STYLE%": _style(),
+        "%SOURCES%": _packed_sources(),
+        "%SCRIPT%": _script(FIRST_SCRIPT),
     }
-    text = _INDENT.sub("", re.sub(r"<!--.*?-->\n?", "", (FOLDER / "page.html").read_text(encoding="utf-8"), flags=re.DOTALL))
+    text = _INDENT.sub("", _HTML_COMMENT.sub("", (FOLDER / "page.html").read_text(encoding="utf-8")))
     for name, part in parts.items():
         text = text.replace(name, part)
     return text
+
+
+def _packed_sources() -> str:
+    """What the page unpacks when it opens: the two sources to show, the worker's text and the page's own script."""
+    sources = {
+        "python": (FOLDER.parent.parent / "reference.py").read_text(encoding="utf-8"),
+        "javascript": (FOLDER / "microgpt.js").read_text(encoding="utf-8"),
+        "worker": _script(WORKER_SCRIPTS),
+        "page": _script(PAGE_SCRIPTS),
+    }
+    return base64.b64encode(zlib.compress(json.dumps(sources).encode(), 9)).decode()
 
 
 def _script(names: tuple[str, ...]) -> str:
@@ -90,23 +111,5 @@ def _style() -> str:
     return _INDENT.sub("", _STYLE_COMMENT.sub("", (FOLDER / "style.css").read_text(encoding="utf-8")))
 
 
-def _shown(text: str) -> str:
-    """Source that stands inside a script element: it must not end it, nor begin a comment there."""
-    if re.search(r"</script|<!--", text, re.IGNORECASE):
-        raise ValueError("a source of the page holds </script or <!--")
-    return text
-
-
-def _policy(script: str, style: str) -> str:
-    def source(text: str) -> str:
-        return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-    allowed = {
-        "default-src": "'none'",
-        "script-src": source(script),
-        "style-src": source(style),
-        "worker-src": "blob:",
-        "base-uri": "'none'",
-        "form-action": "'none'",
-    }
-    return "; ".join(f"{name} {value}" for name, value in allowed.items())
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

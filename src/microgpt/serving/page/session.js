@@ -5,7 +5,7 @@ import { Cache, Random, Value, alphabet_of, gpt, matrices, shapes } from "./micr
 import { Engine } from "./engine.js";
 import { NGrams } from "./ngrams.js";
 
-export const DEFAULTS = {
+export const SETTINGS = {
   n_layer: 1, n_embd: 16, n_head: 4, block_size: 16, num_steps: 1000, batch_size: 1, learning_rate: 0.01,
   beta1: 0.85, beta2: 0.99, eps_adam: 1e-8, init_std: 0.08, seed: 42, val: 0,
 };
@@ -15,7 +15,7 @@ const DIFFERENCE = 1e-5; // step of the finite-difference check
 
 // The configuration, or an Error that names the field.
 export function checked(settings) {
-  const config = { ...DEFAULTS, ...settings };
+  const config = { ...SETTINGS, ...settings };
   const within = (name, low, high) => {
     if (!(config[name] >= low && config[name] <= high)) throw new RangeError(`${name} must be from ${low} to ${high}`);
   };
