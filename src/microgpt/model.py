@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import checkpoint as checkpoints
 from . import corpus, engines, explaining, sampling, scoring
 from .config import Config
-from .errors import ConfigError, NotFittedError, quote
+from .errors import ConfigError, DataError, NotFittedError, quote
 from .randomness import Draws, fresh_seed
 from .tokenizer import Tokenizer
 from .training import Interrupt, Session, Step, settle_block_size
@@ -226,7 +226,7 @@ class MicroGPT:
             raise NotFittedError("the model does not keep the list it was trained on", fix="give the list")
         source = corpus.read(data.source.split(", "))
         if source.fingerprint() != data.fingerprint:
-            raise ConfigError("the list the model was trained on has changed", where=data.source, fix="give the list")
+            raise DataError("the list the model was trained on has changed", where=data.source, fix="give the list")
         return source
 
     # ---- scoring ----
