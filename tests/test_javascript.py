@@ -7,11 +7,12 @@ import json
 import random
 
 import pytest
+from conftest import GOLDENS, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from page_support import EDITION, node
 
 from microgpt import reference
-from page_support import EDITION, GOLDENS, golden, node
 
 RUN = """
 import { readFileSync } from "node:fs";
@@ -46,13 +47,14 @@ process.stdout.write(JSON.stringify(answer));
 
 @pytest.mark.parametrize("name", GOLDENS)
 def test_edition_prints_what_the_original_script_printed(name: str) -> None:
-    record, data = golden(name)
-    lines = node(RUN, EDITION.as_uri(), str(data), json.dumps(record["settings"])).split("\n")
+    record = golden(name)
+    settings = record.config.to_dict() | {"temperature": record.temperature}
+    lines = node(RUN, EDITION.as_uri(), str(record.data), json.dumps(settings)).split("\n")
     assert [line.split("loss ")[1] for line in lines if line.startswith("step ")] == [
-        f"{float.fromhex(loss):.4f}" for loss in record["loss_hex"]
+        f"{float.fromhex(loss):.4f}" for loss in record.loss_hex
     ]
-    assert [line.split(": ", 1)[1] for line in lines if line.startswith("sample ")] == record["samples"]
-    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == record["stdout_sha256"]
+    assert [line.split(": ", 1)[1] for line in lines if line.startswith("sample ")] == record.samples
+    assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == record.stdout_sha256
 
 
 def test_random_draws_are_pythons() -> None:

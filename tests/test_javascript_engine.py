@@ -10,13 +10,15 @@ import json
 from array import array
 
 import pytest
+from conftest import golden
+from page_support import PAGE, node
 
+from microgpt import corpus, ngrams, reference
 from microgpt.config import Config
 from microgpt.engines import State, engine_class
 from microgpt.randomness import Draws
 from microgpt.reference import batch_indices, learning_rate_at
 from microgpt.tokenizer import Tokenizer
-from page_support import PAGE, golden, node
 
 SHAPES = [
     {},
@@ -93,20 +95,17 @@ process.stdout.write(JSON.stringify({
 
 
 def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
-    from microgpt import corpus, ngrams
-
-    record, data = golden("us-names-2018")
+    record = golden("us-names-2018")
     paths = (PAGE / "session.js").as_uri(), (PAGE / "microgpt.js").as_uri()
-    found = json.loads(node(SESSION, *paths, str(data), "{}"))
-    expected = [float.fromhex(loss) for loss in record["loss_hex"]]
+    found = json.loads(node(SESSION, *paths, str(record.data), "{}"))
+    expected = [float.fromhex(loss) for loss in record.loss_hex]
     assert found["losses"] == close(expected)
-    assert found["samples"] == record["samples"]
+    assert found["samples"] == record.samples
     assert found["next_loss"] == close(expected[370])  # the update that led to step 371
     assert found["same"], "scrubbing back and forth changed the end of the run"
     assert found["check"]["numeric"] == pytest.approx(found["gradient"], abs=1e-6)
 
-    documents = data.read_text(encoding="utf-8").split("\n")
-    documents = [line.strip() for line in documents if line.strip()]
+    documents = reference.read_documents(record.data.read_text(encoding="utf-8"))
     Draws(42).shuffle(documents)
     tokenizer = Tokenizer.from_documents(documents)
     counted, held_out = corpus.split(documents, 0.1)

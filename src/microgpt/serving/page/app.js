@@ -10,7 +10,6 @@ const FIELDS = { // name -> [words, lowest, highest, default]
   n_layer: ["Layers", 1, 8, 1], n_embd: ["Width", 1, 256, 16], n_head: ["Heads", 1, 64, 4], block_size: ["Longest string", 1, 512, 16],
   num_steps: ["Steps", 1, 100000, 1000], batch_size: ["Strings a step", 1, 256, 1], learning_rate: ["Learning rate", 1e-6, 10, 0.01], seed: ["Seed", 0, 9e15, 42],
 };
-const MOST = 100_000; // lines of an own list
 const { sources } = window.microgpt;
 const state = window.microgpt = { facts: null, losses: [], lines: {}, samples: [], trace: null, view: null, check: null, timing: null, busy: true, position: 0, mode: "parameters", picked: null };
 const tables = {}; // name -> function that makes the table behind a chart
@@ -55,17 +54,14 @@ function status(words, bad = false) {
   element("status").classList.toggle("bad", bad);
 }
 
-const documents_of = (text) => text.split(/\r\n?|\n/).map((line) => line.trim()).filter(Boolean);
 const settings_of = () => Object.fromEntries(Object.keys(FIELDS).map((name) => [name, Number(element(name).value)]));
 
 async function train(model = null) {
-  const mine = ++run, own = element("own").value, documents = model ? model.documents : documents_of(own || list_text());
-  if (!documents.length && !model) return status("The list is empty: one string on each line.", true);
-  if (documents.length > MOST) return status(`The list has ${count(documents.length)} lines; the page takes ${count(MOST)}.`, true);
+  const mine = ++run, text = element("list").value === "own" ? element("own").value : data.lists[Number(element("list").value)].text;
   Object.assign(state, { busy: true, lines: {}, check: null });
   status("Training…");
   try {
-    const timing = await ask("start", { documents, settings: model ? model.config : settings_of(), model });
+    const timing = await ask("start", { text: model && !model.has_list ? "" : text, settings: settings_of(), model });
     if (mine !== run) return;
     state.timing = timing;
     const { facts } = state;
@@ -73,15 +69,11 @@ async function train(model = null) {
       : `Learned ${count(state.losses.length)} steps in ${number(timing.training_ms / 1000, 2)} s: ${count(facts.parameters)} numbers, from ${count(facts.documents)} strings.`);
     await move(facts.config.num_steps, mine);
     state.busy = false;
-    if (documents.length) state.lines = await ask("baselines");
+    if (facts.documents) state.lines = await ask("baselines");
     if (mine === run) show_training();
   } catch (error) {
     if (mine === run) status(error.message, true);
   }
-}
-
-function list_text() {
-  return data.lists[Number(element("list").value)]?.text ?? "";
 }
 
 function begin(facts) {

@@ -29,9 +29,9 @@ export function checked(settings) {
 }
 
 export class Session {
-  // model: { alphabet, parameters, m, v, step } of a run made elsewhere; documents may be empty then.
+  // model: { config, alphabet, parameters, m, v, step, rng_state } of a run made elsewhere; documents may be empty then.
   constructor(documents, settings, model = null) {
-    this.config = checked(settings);
+    this.config = model ? { ...SETTINGS, ...model.config } : checked(settings);
     const { n_layer, n_embd, block_size, init_std, seed } = this.config, rng = new Random(seed);
     this.documents = [...documents];
     rng.shuffle(this.documents);
@@ -40,10 +40,14 @@ export class Session {
     this.ids = new Map(this.alphabet.map((character, id) => [character, id]));
     const sizes = shapes(this.alphabet.length + 1, n_layer, n_embd, block_size);
     const count = Object.values(sizes).reduce((sum, [rows, columns]) => sum + rows * columns, 0);
-    const drawn = Float64Array.from({ length: count }, () => rng.gauss(0, init_std));
-    this.engine = new Engine(this.config, this.alphabet.length + 1, model?.parameters ?? drawn);
+    const weights = model?.parameters ?? Float64Array.from({ length: count }, () => rng.gauss(0, init_std));
+    this.engine = new Engine(this.config, this.alphabet.length + 1, weights);
     this.given = model !== null; // trained elsewhere: there is no history to go back to
-    if (model) Object.assign(this.engine, { m: model.m, v: model.v, step: model.step });
+    if (model) {
+      Object.assign(this.engine, { m: model.m, v: model.v, step: model.step });
+      const [, words, spare] = model.rng_state; // as random.getstate() gives it
+      Object.assign(rng, { words: Uint32Array.from(words.slice(0, 624)), used: words[624], spare });
+    }
     this.losses = [];
     this.every = Math.max(1, Math.ceil((this.config.num_steps * count * 24) / KEPT_BYTES)); // steps between snapshots
     this.snapshots = [];

@@ -1,7 +1,9 @@
 // The worker: trains in slices, so that questions are answered in between, and answers them one by one.
 
+import { read_documents } from "./microgpt.js";
 import { Session } from "./session.js";
 
+const MOST = 100_000; // strings in a list
 const SLICE = 24; // ms of training between two looks at the messages
 let session = null, run = 0;
 const pause = () => new Promise((resolve) => {
@@ -10,8 +12,10 @@ const pause = () => new Promise((resolve) => {
   port2.postMessage(0);
 });
 
-async function start({ documents, settings, model }) {
-  const mine = ++run, began = performance.now();
+async function start({ text, settings, model }) {
+  const mine = ++run, began = performance.now(), documents = read_documents(text.replace(/^\ufeff/, "").replace(/\r\n?/g, "\n"));
+  if (!documents.length && !model) throw new Error("The list is empty: one string on each line.");
+  if (documents.length > MOST) throw new Error(`The list has ${documents.length} strings; the page takes ${MOST}.`);
   session = new Session(documents, settings, model);
   const { alphabet, config } = session, { sizes, offsets, parameters } = session.engine;
   const facts = { alphabet, config, sizes, offsets, parameters: parameters.length, documents: documents.length, given: session.given };
