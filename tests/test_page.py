@@ -268,7 +268,7 @@ def test_keyboard_alone_reaches_and_works_everything(visit: Visit) -> None:
     for _ in range(120):
         page.keyboard.press("Tab")
         seen.append(
-            visit("document.activeElement.id || document.activeElement.parentElement.parentElement.dataset.name || ''")
+            visit("document.activeElement.id || document.activeElement.closest('[data-name]')?.dataset.name || ''")
         )
     for name in (
         "list",

@@ -25,6 +25,7 @@ LISTS = {"US first names, 2018": "names", "Chemical elements": "elements", "Capi
 
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=function|class|const)", re.MULTILINE)
+_EXPORTED = re.compile(r"^export (?:function|class|const) (\w+)", re.MULTILINE)
 _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
 _STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _HTML_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
@@ -66,6 +67,15 @@ def built_in_lists() -> list[dict[str, str]]:
         {"name": name, "text": (folders.get(stem, FOLDER / "lists") / f"{stem}.txt").read_text(encoding="utf-8")}
         for name, stem in LISTS.items()
     ]
+
+
+def standalone_script() -> str:
+    """The module that `export --to js` puts below a model: edition, engine, and the functions it exports."""
+    edition = (FOLDER / "microgpt.js").read_text(encoding="utf-8").split("\nif (globalThis.process")[0]
+    names = ", ".join(_EXPORTED.findall(edition))
+    scope = f"const {{ {names} }} = (() => {{\n{_EXPORT.sub('', edition)}\nreturn {{ {names} }};\n}})();\n"
+    engine = _EXPORT.sub("", _IMPORT.sub("", (FOLDER / "engine.js").read_text(encoding="utf-8")))
+    return scope + engine + (FOLDER / "standalone.js").read_text(encoding="utf-8")
 
 
 def script_safe(data: object) -> str:

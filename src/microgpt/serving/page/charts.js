@@ -23,9 +23,11 @@ export function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "�").replace(/ /g, "␣");
 }
 
+let tables_made = 0; // each table is a landmark, and landmarks need names of their own
+
 export function table(head, rows) {
   const row = (cells, tag) => make("tr", {}, ...cells.map((cell, i) => make(i && tag === "td" ? "td" : "th", i ? {} : { scope: tag === "td" ? "row" : "col" }, String(cell))));
-  return make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "Table" },
+  return make("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": `Table ${++tables_made}: ${head[0]}` },
     make("table", {}, make("thead", {}, row(head, "th")), make("tbody", {}, ...rows.map((cells) => row(cells, "td")))));
 }
 
