@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from conftest import golden, skip_or_fail
+from page_support import chromium
+
 from microgpt import MicroGPT, corpus, ngrams, reference
 from microgpt.config import Config
 from microgpt.engines import State, engine_class
 from microgpt.randomness import Draws
 from microgpt.serving import assembly
 from microgpt.tokenizer import Tokenizer
-from page_support import chromium
 
 LIMIT = 60 * 1024  # bytes of page without lists and model
 READY = "!!(window.microgpt && window.microgpt.busy === false && window.microgpt.lines['uniform'])"

@@ -124,7 +124,7 @@ async def _read_body(receive: Receive) -> bytes | None:
         message = await receive()
         if message["type"] != "http.request":
             return b""  # the client left; the handler will see that too
-        body += message.get("body", b"")
+        body += cast(bytes, message.get("body", b""))
         if len(body) > BODY_LIMIT:
             return None
         if not message.get("more_body", False):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..config import Config
 
 Text = Annotated[str, Field(max_length=10_000)]
-_field = Config.__dataclass_fields__
+_default = Config()
 
 
 class Strict(BaseModel):
@@ -96,14 +96,14 @@ class TrainRequest(Strict):
     """Documents and the settings of `microgpt train`; answered by a stream of events: step, done or error."""
 
     documents: list[Text] = Field(min_length=1, max_length=100_000)
-    n_layer: int = Field(_field["n_layer"].default, ge=1, le=8)
-    n_embd: int = Field(_field["n_embd"].default, ge=1, le=256)
-    n_head: int = Field(_field["n_head"].default, ge=1, le=64)
-    block_size: int = Field(_field["block_size"].default, ge=1, le=512)
-    num_steps: int = Field(_field["num_steps"].default, ge=1, le=100_000)
-    batch_size: int = Field(_field["batch_size"].default, ge=1, le=256)
-    learning_rate: float = Field(_field["learning_rate"].default, gt=0, le=1e12)
-    seed: int = Field(_field["seed"].default, ge=0, le=2**64 - 1)
+    n_layer: int = Field(_default.n_layer, ge=1, le=8)
+    n_embd: int = Field(_default.n_embd, ge=1, le=256)
+    n_head: int = Field(_default.n_head, ge=1, le=64)
+    block_size: int = Field(_default.block_size, ge=1, le=512)
+    num_steps: int = Field(_default.num_steps, ge=1, le=100_000)
+    batch_size: int = Field(_default.batch_size, ge=1, le=256)
+    learning_rate: float = Field(_default.learning_rate, gt=0, le=1e12)
+    seed: int = Field(_default.seed, ge=0, le=2**64 - 1)
 
 
 class Problem(BaseModel):
