@@ -164,7 +164,12 @@ export declare const config: Readonly<Record<string, number>>;
 /** Characters in code point order. */
 export declare const alphabet: readonly string[];
 /** New strings. temperature above 0; top_k: only the k likeliest tokens, 0 for all; seed: a whole number. */
-export declare function sample(options?: { n?: number; temperature?: number; top_k?: number; seed?: number | bigint }): string[];
+export declare function sample(options?: {
+  n?: number;
+  temperature?: number;
+  top_k?: number;
+  seed?: number | bigint;
+}): string[];
 /** log p of a string in nats, its end mark included. Throws RangeError for a character outside the alphabet. */
 export declare function score(text: string): number;
 /** Probabilities of what comes after a prefix, in the order of `alphabet`, the end's last. */

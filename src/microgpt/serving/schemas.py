@@ -22,7 +22,7 @@ class SampleRequest(Strict):
     """Strings as `microgpt sample` makes them; the same seed gives the same ones."""
 
     n: int = Field(20, ge=1, le=1000)
-    temperature: float = Field(0.5, gt=0, le=1e6)
+    temperature: float = Field(0.5, ge=1e-3, le=1e6)
     top_k: int = Field(0, ge=0, le=2**31 - 1)
     top_p: float = Field(1.0, gt=0, le=1)
     prefix: Text = ""
