@@ -103,7 +103,7 @@ function show_training() {
   const mean = losses.length ? mean_at(losses, step) : 0, choices = facts.alphabet.length + 1;
   element("words").replaceChildren(...(facts.given ? ["This model came trained. Change a setting, and the page trains its own on this list."]
     : !losses.length ? ["…"] : step === 0 ? [`Before the first step it knows nothing: every letter is one of `, make("b", {}, String(choices)), "."]
-      : [`After step ${count(step)} the loss is `, make("b", {}, `${number(mean, 2)} nats`), ": as good as choosing among ", make("b", {}, number(Math.exp(mean), 1)), ` letters, where chance has ${choices}.`]));
+      : [`After step ${count(step)} the loss is `, make("b", {}, `${number(mean, 2)} nats`), ": as good as choosing among ", make("b", {}, number(Math.exp(mean), 1)), ` letters. Chance has ${choices}.`]));
   tables.loss = () => table(["step", "loss", "mean of 100"], losses.map((loss, i) => [i + 1, number(loss), number(mean_at(losses, i + 1))]));
   refresh("loss");
 }

@@ -8,7 +8,7 @@ const exact = (value) => String(value).replace("-", "−").replace("e−", "e-")
 // One canvas a matrix. Pointer or arrow keys choose a cell; choose(name, row, column) hears of it.
 export function show_matrices(facts, view, mode, picked, choose) {
   const numbers = view[mode], strongest = strong(numbers);
-  const old = Object.fromEntries([...element("matrices").children].map((node) => [node.dataset.name, node]));
+  const old = Object.fromEntries([...document.querySelectorAll("#matrices [data-name]")].map((node) => [node.dataset.name, node]));
   const nodes = Object.entries(facts.sizes).map(([name, [rows, columns]]) => {
     const sideways = rows > 2 * columns, height = sideways ? columns : rows, width = sideways ? rows : columns; // inputs down
     const size = Math.max(1, Math.min(8, Math.floor(640 / width))), offset = facts.offsets[name];
@@ -35,7 +35,10 @@ export function show_matrices(facts, view, mode, picked, choose) {
     };
     return node;
   });
-  if (nodes.some((node) => !node.isConnected) || nodes.length !== element("matrices").children.length) element("matrices").replaceChildren(...nodes);
+  if (nodes.some((node) => !node.isConnected) || nodes.length !== Object.keys(old).length) {
+    const groups = Map.groupBy(nodes, ({ dataset }) => dataset.name.replace(/(attn|mlp)_.*|^(wte|wpe|lm_head)$/, "$1"));
+    element("matrices").replaceChildren(...[...groups.values()].map((group) => make("div", { className: "group" }, ...group)));
+  }
   return strongest;
 }
 
@@ -56,7 +59,7 @@ export function show_back_words(view, mode, strongest) {
   const zero = view.gradients.filter((g) => g === 0).length, shown = view.documents.map((text) => `“${text}”`).slice(0, 3).join(", ");
   element("back-words").replaceChildren(
     ...(view.step && view.made ? [`Step ${count(view.step)} learned from `] : ["The next update would learn from "]), make("bdi", {}, shown), " at a loss of ", make("b", {}, number(view.loss, 3)),
-    `. It moved ${count(view.gradients.length - zero)} of ${count(view.gradients.length)} gradients off zero. Full colour is ${MODES[mode]} ±${strongest.toPrecision(2)}.`);
+    `. ${count(view.gradients.length - zero)} of ${count(view.gradients.length)} gradients are not zero. Full colour: a ${MODES[mode]} of ±${strongest.toPrecision(2)}.`);
 }
 
 export function show_number(view, facts, { name, row, column }, check) {
@@ -84,7 +87,7 @@ export function show_graph(root, ask) {
 }
 
 function branch(node, path, ask) {
-  const words = [node.name || (node.operation ? node.operation : "constant"), make("em", {}, ` = ${number(node.data, 6)}   d logit / d this = ${number(node.grad, 6)}`)];
+  const words = [node.name || (node.operation ? node.operation : "constant"), make("em", {}, ` = ${number(node.data, 6)}, gradient ${number(node.grad, 6)}`)];
   if (!node.inputs) return make("li", { className: "leaf" }, ...words);
   const button = make("button", { type: "button", "aria-expanded": "false" }, ...words), item = make("li", {}, button);
   item.dataset.lit = { "+": "__add__ add", "×": "__mul__ mul", exp: "fn:exp", relu: "fn:relu" }[node.operation] ?? "__pow__ pow";

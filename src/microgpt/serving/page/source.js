@@ -44,7 +44,7 @@ function light(wanted) {
     found.forEach((i) => lit.add(i));
   }
   lines.forEach(({ node }, i) => node.classList.toggle("lit", lit.has(i)));
-  const first = Math.min(...lit), box = element("source");
+  const box = element("source"), first = wanted.includes("fn:") ? Math.min(...lit) : Math.max(...lit); // a name's last use tells most
   if (lit.size) box.scrollTop = lines[first].node.offsetTop - box.offsetTop - 40; // the panel scrolls, not the page
 }
 

@@ -47,7 +47,7 @@ export function show_next(facts, trace, position) {
 }
 
 export function show_attention(facts, trace, position) {
-  const n = trace.losses.length, size = Math.max(3, Math.min(13, Math.floor(168 / n)));
+  const n = trace.losses.length, size = Math.max(2, Math.min(20, Math.floor(150 / n)));
   const read = trace.tokens.slice(0, n).map((token) => label_of(facts, token));
   element("attention").replaceChildren(...trace.attention.flatMap((heads, l) => heads.map((rows, h) => {
     const canvas = make("canvas", { role: "img", "aria-label": `Layer ${l}, head ${h}: at “${read[position]}” it looks most at position ${rows[position].indexOf(Math.max(...rows[position]))}` });
