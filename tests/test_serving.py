@@ -357,6 +357,12 @@ def test_slow_clients_are_closed_at_the_deadline(hasty: Live, kind: str) -> None
     assert trickle(hasty, pieces) < 5
 
 
+@pytest.mark.soak
+@pytest.mark.parametrize("pieces", [[], [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 100]])
+def test_the_deadline_is_ten_seconds(here: Live, pieces: list[bytes]) -> None:
+    assert 9 < trickle(here, pieces) < 11
+
+
 @pytest.mark.parametrize(
     "framing",
     [b"Content-Length: 300000000", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked"],

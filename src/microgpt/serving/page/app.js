@@ -68,7 +68,9 @@ async function train(model = null) {
     status(model ? `A trained model of ${count(facts.parameters)} numbers, as it was saved.`
       : `Learned ${count(state.losses.length)} steps in ${number(timing.training_ms / 1000, 2)} s: ${count(facts.parameters)} numbers, from ${count(facts.documents)} strings.`);
     await move(facts.config.num_steps, mine);
+    if (mine !== run) return;
     state.busy = false;
+    if (state.picked) pick(state.picked.name, state.picked.row, state.picked.column, false);
     if (facts.documents) state.lines = await ask("baselines");
     if (mine === run) show_training();
   } catch (error) {
@@ -80,6 +82,7 @@ function begin(facts) {
   Object.assign(state, { facts, losses: [], step: 0 });
   state.picked = state.picked && facts.sizes[state.picked.name] ? { ...state.picked, row: 0, column: 0 } : null;
   state.lines = { random: Math.log(facts.alphabet.length + 1) };
+  element("graph").replaceChildren();
   element("step").max = facts.config.num_steps;
   element("top_k").max = facts.alphabet.length;
   const letters = facts.alphabet.length > 60 ? `${facts.alphabet.slice(0, 60).join("")}…` : facts.alphabet.join("");
@@ -176,6 +179,7 @@ function show_back() {
 }
 
 async function pick(name, row, column, redraw = true) {
+  if (state.busy) return; // the numbers in view are no longer the worker's
   state.picked = { name, row, column };
   if (redraw) show_matrices(state.facts, state.view, state.mode, state.picked, pick);
   const { view, facts } = state, index = facts.offsets[name] + row * facts.sizes[name][1] + column, check = await ask("check", index);
@@ -217,7 +221,7 @@ function latest(action) { // while one call runs, remember only that another is 
 }
 
 function own_list(text) {
-  element("own").value = text;
+  if (element("own").value !== text) element("own").value = text; // or the caret would jump
   element("list").value = "own";
   element("text").value = "";
   delete element("text").dataset.typed;

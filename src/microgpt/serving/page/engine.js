@@ -93,7 +93,11 @@ export class Engine {
     this.logits = rows(vocab_size);
     this.exps = rows(vocab_size);
     this.totals = rows(1);
-    this.scratch = new Float64Array(Math.max(4 * E, B, vocab_size));
+    this.scratch = new Float64Array(B); // one head's row of attention
+    this.back = { // gradients by one position's vectors; making them anew each time costs nearly a fifth of a step
+      dx: new Float64Array(E), dy: new Float64Array(E), dq: new Float64Array(E), dmixed: new Float64Array(E),
+      dhidden: new Float64Array(4 * E), dlogits: new Float64Array(vocab_size),
+    };
   }
 
   // The logits of one position into this.logits, given the earlier positions of the same document.
@@ -158,7 +162,7 @@ export class Engine {
     const { n_embd: E, n_layer } = this.config, V = this.vocab_size, { parameters: p, gradients: g } = this;
     const n = Math.min(this.config.block_size, tokens.length - 1);
     for (const layer of this.layers) [layer.dk, layer.dv].forEach((rows) => rows.fill(0, 0, n * E));
-    const dx = new Float64Array(E), dlogits = new Float64Array(V), first = -1 * (1 / n) * share;
+    const { dx, dy, dlogits } = this.back, first = -1 * (1 / n) * share;
     for (let t = n - 1; t >= 0; t--) {
       const here = t * E, y = tokens[t + 1], total = this.totals[t], inverse = 1 / total;
       const e_y = this.exps[t * V + y], dp = (1 / (e_y * inverse)) * first, dtotal = -1 * total ** -2 * (e_y * dp);
@@ -166,12 +170,12 @@ export class Engine {
       dx.fill(0);
       linear_backward(dx, dlogits, 0, p, g, this.offsets.lm_head, this.last, here, V, E);
       for (let l = n_layer - 1; l >= 0; l--) this.layer_backward(this.layers[l], t, dx);
-      const de = new Float64Array(E);
-      rmsnorm_backward(de, dx, this.m0[t], this.embedded, here, E);
+      dy.fill(0);
+      rmsnorm_backward(dy, dx, this.m0[t], this.embedded, here, E);
       const wte = this.offsets.wte + tokens[t] * E, wpe = this.offsets.wpe + here;
       for (let i = 0; i < E; i++) {
-        g[wte + i] += de[i];
-        g[wpe + i] += de[i];
+        g[wte + i] += dy[i];
+        g[wpe + i] += dy[i];
       }
     }
   }
@@ -179,23 +183,25 @@ export class Engine {
   // dx: in, the gradient by the layer's output at position t; out, by its input.
   layer_backward(layer, t, dx) {
     const E = this.config.n_embd, here = t * E, { at } = layer, { parameters: p, gradients: g } = this;
-    const dhidden = new Float64Array(4 * E), dxn2 = new Float64Array(E), dmixed = new Float64Array(E);
+    const { dy, dq, dmixed, dhidden } = this.back;
+    for (const gradient of [dy, dq, dmixed, dhidden]) gradient.fill(0);
     linear_backward(dhidden, dx, 0, p, g, at.mlp_fc2, layer.hidden, 4 * here, E, 4 * E);
     for (let i = 0; i < 4 * E; i++) if (layer.hidden[4 * here + i] === 0) dhidden[i] = 0;
-    linear_backward(dxn2, dhidden, 0, p, g, at.mlp_fc1, layer.xn2, here, 4 * E, E);
-    rmsnorm_backward(dx, dxn2, layer.m2[t], layer.middle, here, E);
+    linear_backward(dy, dhidden, 0, p, g, at.mlp_fc1, layer.xn2, here, 4 * E, E);
+    rmsnorm_backward(dx, dy, layer.m2[t], layer.middle, here, E);
     linear_backward(dmixed, dx, 0, p, g, at.attn_wo, layer.mixed, here, E, E);
-    const dq = this.attend_backward(layer, t, dmixed), dxn1 = new Float64Array(E);
-    linear_backward(dxn1, layer.dv, here, p, g, at.attn_wv, layer.xn1, here, E, E);
-    linear_backward(dxn1, layer.dk, here, p, g, at.attn_wk, layer.xn1, here, E, E);
-    linear_backward(dxn1, dq, 0, p, g, at.attn_wq, layer.xn1, here, E, E);
-    rmsnorm_backward(dx, dxn1, layer.m1[t], layer.x, here, E);
+    this.attend_backward(layer, t, dmixed, dq);
+    dy.fill(0);
+    linear_backward(dy, layer.dv, here, p, g, at.attn_wv, layer.xn1, here, E, E);
+    linear_backward(dy, layer.dk, here, p, g, at.attn_wk, layer.xn1, here, E, E);
+    linear_backward(dy, dq, 0, p, g, at.attn_wq, layer.xn1, here, E, E);
+    rmsnorm_backward(dx, dy, layer.m1[t], layer.x, here, E);
   }
 
-  // Adds to dk and dv of this and earlier positions; returns dq.
-  attend_backward(layer, t, dmixed) {
+  // Adds to dq, and to dk and dv of this and earlier positions.
+  attend_backward(layer, t, dmixed, dq) {
     const { n_embd: E, n_head, block_size: B } = this.config, size = E / n_head, scale = (size ** 0.5) ** -1;
-    const { q, k, v, dk, dv, exps } = layer, dq = new Float64Array(E), dweights = this.scratch;
+    const { q, k, v, dk, dv, exps } = layer, dweights = this.scratch;
     for (let h = n_head - 1; h >= 0; h--) {
       const head = h * size, mine = t * E + head, e0 = (t * n_head + h) * B;
       const total = layer.totals[t * n_head + h], inverse = 1 / total, slope = -1 * total ** -2;
@@ -218,7 +224,6 @@ export class Engine {
         }
       }
     }
-    return dq;
   }
 
   // Mean loss of some documents, its gradient in this.gradients.
