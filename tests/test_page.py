@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -168,18 +169,17 @@ def test_scrubbed_step_trace_and_gradients_are_the_scalar_engines(visit: Visit) 
 def test_graph_of_a_logit_opens_node_by_node_down_to_the_parameters(visit: Visit) -> None:
     visit.page.locator("#text").fill("ka")
     visit.wait("window.microgpt.trace.text === 'ka'")
-    visit.page.locator("#graph-open").click()
-    visit.wait("document.querySelectorAll('#graph li li').length === 2")
-    position, token = (
-        visit("window.microgpt.position"),
-        visit("window.microgpt.trace.tokens[window.microgpt.position + 1]"),
-    )
-    root = float(visit.page.locator("#graph button").first.inner_text().split("= ")[1].split()[0].replace("−", "-"))
-    p = visit(f"window.microgpt.trace.probabilities[{position}]")
-    others = visit(
-        f"window.microgpt.trace.probabilities[{position}].indexOf(Math.max(...window.microgpt.trace.probabilities[{position}]))"
-    )
-    assert math.isfinite(root) and p[token] <= p[others]
+    roots = {}
+    for token in (3, 0):  # two logits: their difference is the log of the probabilities' ratio
+        visit(f"document.getElementById('graph-token').value = {token}")
+        visit.page.locator("#graph-open").click()
+        visit.page.wait_for_timeout(300)
+        visit.wait("document.querySelectorAll('#graph li li').length === 2")
+        shown = re.search(r"= ([−\d.]+), gradient 1.000000", visit.page.locator("#graph button").first.inner_text())
+        assert shown is not None
+        roots[token] = float(shown[1].replace("−", "-"))
+    p = visit("window.microgpt.trace.probabilities[window.microgpt.position]")
+    assert roots[3] - roots[0] == pytest.approx(math.log(p[3] / p[0]), abs=2e-6)
     for _ in range(40):  # always the last node that can still be opened: the most recent product
         closed = visit.page.locator("#graph button[aria-expanded=false]")
         if visit.page.locator("#graph .leaf", has_text="lm_head[").count():
@@ -204,6 +204,20 @@ def test_own_list_with_unicode_trains_and_its_samples_are_pythons(visit: Visit) 
     assert visit("window.microgpt.losses") == pytest.approx(losses, abs=1e-12)
     found = engine.generate(20, draws.coins(400), [], 0.5, 0, 1.0, lambda: False).documents
     assert visit("window.microgpt.samples.map((one) => one.text)") == [tokenizer.decode(tokens) for tokens in found]
+    reset(visit)
+
+
+def test_a_file_is_taken_in_and_one_that_is_not_text_is_refused(visit: Visit, tmp_path: Path) -> None:
+    visit("document.getElementById('num_steps').value = 20")
+    (tmp_path / "list.txt").write_bytes("\ufeffzoë\r\nżółć\rotto\n\n".encode())
+    visit("window.microgpt.lines = {}")
+    visit.page.locator("#file").set_input_files(tmp_path / "list.txt")
+    visit.wait()
+    assert visit("window.microgpt.facts.documents") == 3
+    assert "".join(visit("window.microgpt.facts.alphabet")) == "".join(sorted(set("zoëżółćotto")))
+    (tmp_path / "list.bin").write_bytes(b"\xff\xfe\x00")
+    visit.page.locator("#file").set_input_files(tmp_path / "list.bin")
+    visit.wait("document.getElementById('status').textContent.includes('not UTF-8')")
     reset(visit)
 
 

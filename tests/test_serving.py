@@ -425,8 +425,27 @@ def test_the_engine_stops_when_its_client_leaves(here: Live, monkeypatch: pytest
 
 def test_a_full_queue_is_503_and_says_when_to_come_back(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "WAITING", 0)
-    status, _, headers = here.ask("POST", "/v1/sample", {})
-    assert (status, headers["retry-after"]) == (503, "1")
+    for path, body in (("/v1/sample", {}), ("/v1/train", {"documents": ["a"]})):
+        status, _, headers = here.ask("POST", path, body)
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
+def test_bodies_together_are_bounded(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "HELD_LIMIT", 1000)
+    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", here.port), 20) as slow:
+        slow.sendall(head.encode() + b"Content-Length: 1000\r\n\r\n" + b" " * 900)
+        for _ in range(100):  # until the slow body has arrived
+            status, _, headers = here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})
+            if status == 503:
+                break
+            time.sleep(0.02)
+        assert (status, headers["retry-after"]) == (503, "1")
+    for _ in range(100):  # the slow client is gone, and what it held with it
+        if here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200:
+            break
+        time.sleep(0.02)
+    assert here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200
 
 
 def test_a_job_that_takes_too_long_is_given_up(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:

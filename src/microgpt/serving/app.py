@@ -149,6 +149,7 @@ def _add_training(app: FastAPI, jobs: Jobs) -> None:
     async def train(wanted: TrainRequest, request: Request) -> StreamingResponse:
         documents = corpus.from_iterable(wanted.documents)
         config = Config(**wanted.model_dump(exclude={"documents"}))
+        jobs.require_place()  # later there is no status to say it with
 
         async def events() -> AsyncIterator[str]:
             try:

@@ -19,7 +19,8 @@ import h11
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-BODY_LIMIT = 1 << 20  # bytes
+BODY_LIMIT = 1 << 20  # bytes of one body
+HELD_LIMIT = 8 << 20  # bytes of all bodies at one time: 200 clients of 1 MiB each must not fill the memory
 DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
 CONNECTIONS = 512  # open at once; more are closed at once
 HEADERS = [
@@ -52,6 +53,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int, token: str | None = None) -> None:
         self._app, self._token = app, token
+        self._held = 0  # bytes of bodies that have arrived and are not answered yet
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}".encode() for name in names}
         if port == 80:  # which browsers leave out
@@ -67,10 +69,35 @@ class Guard:
         if refusal is not None:
             await _answer(send, *refusal)
             return
-        body = await _read_body(receive)
-        if body is None:
-            await _answer(send, 413, f"the body is larger than {BODY_LIMIT:,} bytes")
-            return
+        body = bytearray()
+        try:
+            refusal = await self._read_body(receive, body)
+            if refusal is not None:
+                await _answer(send, *refusal)
+                return
+            await self._pass_on(scope, bytes(body), receive, send)
+        finally:
+            self._held -= len(body)
+
+    async def _read_body(self, receive: Receive, body: bytearray) -> tuple[int, str] | None:
+        """Fill `body`; a refusal when it is too large. The protocol's deadline ends a body that trickles."""
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None  # the client left; the handler will see that too
+            piece = message.get("body", b"")
+            body += piece
+            self._held += len(piece)
+            if len(body) > BODY_LIMIT:
+                return 413, f"the body is larger than {BODY_LIMIT:,} bytes"
+            if self._held > HELD_LIMIT:
+                return 503, "too many large requests at once"
+            if not message.get("more_body", False):
+                return None
+
+    async def _pass_on(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
+        """Run the handler with the body that was read, and add our headers to what it answers."""
+        body: bytes | None = content
 
         async def replay() -> Message:
             nonlocal body
@@ -118,24 +145,12 @@ class Guard:
         return any(hmac.compare_digest(value, wanted) for value in given)
 
 
-async def _read_body(receive: Receive) -> bytes | None:
-    """The whole body, or None when it is too large. The protocol's deadline ends a body that trickles."""
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b""  # the client left; the handler will see that too
-        body += cast(bytes, message.get("body", b""))
-        if len(body) > BODY_LIMIT:
-            return None
-        if not message.get("more_body", False):
-            return body
-
-
 async def _answer(send: Send, status: int, what: str) -> None:
     body = json.dumps({"error": {"what": what, "where": "", "fix": ""}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     headers += [(b"connection", b"close"), *HEADERS]  # what is left of the request is not read
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -39,11 +39,15 @@ class Jobs:
                 raise BusyError(f"the request took more than {seconds:g} s")
             return result
 
+    def require_place(self) -> None:
+        """Raises BusyError when too many wait."""
+        if self._waiting >= WAITING:
+            raise BusyError("too many requests are waiting")
+
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
         """One of the threads, after waiting for it. Raises BusyError when too many wait."""
-        if self._waiting >= WAITING:
-            raise BusyError("too many requests are waiting")
+        self.require_place()
         self._waiting += 1
         try:
             await self._slots.acquire()
