@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 
 from . import files, reference
-from .errors import ConfigError, DataError, quote
+from .errors import ConfigError, DataError, InputError, quote, reason
 
 BUILTIN = "builtin:names"
 
@@ -46,13 +46,25 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
     """
     documents: list[str] = []
     for source in sources or [BUILTIN]:
+        if source == BUILTIN and column is not None:
+            raise ConfigError("the built-in list has no columns", where="option column", fix="name a file")
         if source == BUILTIN:
             documents += builtin().documents
         else:
             name = "standard input" if source == "-" else source
-            text = decode(sys.stdin.buffer.read() if source == "-" else files.read(source), name)
+            text = decode(_standard_input() if source == "-" else files.read(source), name)
             documents += reference.read_documents(text) if column is None else _column(text, column, name)
     return _finished(documents, ", ".join(sources) or BUILTIN, dedupe)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InputError("standard input is closed", fix="name a file, or redirect one")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        words = f"cannot read standard input: {reason(error)}"
+        raise InputError(words, fix="redirect a file or a pipe") from error
 
 
 def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
@@ -85,7 +97,8 @@ def decode(data: bytes, where: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        line, before = data.count(b"\n", 0, at) + 1, data.rfind(b"\n", 0, at) + 1
+        before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
+        line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",
@@ -101,12 +114,13 @@ def _column(text: str, column: str, where: str) -> list[str]:
     else:
         head = text.split("\n", 1)[0]
         rows = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",")
-        if column not in (rows.fieldnames or []):
-            _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
         try:
+            if column not in (rows.fieldnames or []):
+                _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
             values = [row[column] or "" for row in rows]
         except csv.Error as error:
-            raise DataError(f"the table cannot be read: {error}", where=f"{where}, line {rows.line_num}") from error
+            place = f"{where}, line {rows.line_num + 1}"
+            raise DataError(f"the table cannot be read: {error}", where=place) from error
     return [document for document in map(one_line, values) if document]
 
 

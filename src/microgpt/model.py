@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
 from . import corpus, engines, explaining, sampling, scoring
-from .config import Config
+from .config import Config, checked
 from .errors import ConfigError, DataError, NotFittedError, quote
 from .randomness import Draws, fresh_seed
 from .tokenizer import Tokenizer
@@ -199,7 +199,7 @@ class MicroGPT:
         self._require_fitted()
         known = (self.known() if novel else ()) if isinstance(novel, bool) else frozenset(novel)
         wanted = sampling.Wanted(temperature, top_k, top_p, prefix, match, min_len, max_len, known, unique)
-        draws = Draws(fresh_seed() if seed is None else seed)
+        draws = Draws(fresh_seed() if seed is None else int(checked("seed", seed)))
         with Interrupt() as interrupt:
             found = sampling.sample(self.engine_, self.tokenizer_, self.config_, n, wanted, draws, interrupt.stop)
             strings = list(found)
@@ -222,7 +222,7 @@ class MicroGPT:
 
     def _reread(self) -> corpus.Corpus:
         data = self._to_checkpoint().data
-        if data.source == "python":
+        if data.source == "python" or "-" in data.source.split(", "):
             raise NotFittedError("the model does not keep the list it was trained on", fix="give the list")
         source = corpus.read(data.source.split(", "))
         if source.fingerprint() != data.fingerprint:

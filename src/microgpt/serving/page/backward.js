@@ -11,7 +11,7 @@ export function show_matrices(facts, view, mode, picked, choose) {
   const old = Object.fromEntries([...document.querySelectorAll("#matrices [data-name]")].map((node) => [node.dataset.name, node]));
   const nodes = Object.entries(facts.sizes).map(([name, [rows, columns]]) => {
     const sideways = rows > 2 * columns, height = sideways ? columns : rows, width = sideways ? rows : columns; // inputs down
-    const size = Math.max(1, Math.min(8, Math.floor(640 / width))), offset = facts.offsets[name];
+    const size = Math.max(1, Math.min(8, Math.floor((width > 2 * height ? 560 : 160) / width))), offset = facts.offsets[name];
     const node = old[name] ?? frame(name, rows, columns, sideways, facts.config.n_layer > 1);
     const canvas = node.querySelector("canvas"), pick = node.querySelector(".pick");
     draw_cells(canvas, height, width, size, (r, c) => numbers[offset + (sideways ? c * columns + r : r * columns + c)] / strongest);
