@@ -7,7 +7,7 @@ import socket
 from types import FrameType
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from ..errors import BusyError, ConfigError, InputError, PermissionDeniedError, quote, reason
 from .guard import DeadlineProtocol, Guard, is_loopback
@@ -18,7 +18,7 @@ END_SECONDS = 1  # that open streams get to finish
 class Server(uvicorn.Server):
     """uvicorn's server; asked to end, it also stops the engines."""
 
-    def __init__(self, app: FastAPI, port: int, token: str | None) -> None:
+    def __init__(self, app: Starlette, port: int, token: str | None) -> None:
         config = uvicorn.Config(
             Guard(app, port, token),
             http=DeadlineProtocol,
