@@ -147,8 +147,8 @@ def test_scrubbed_step_trace_and_gradients_are_the_scalar_engines(visit: Visit) 
     assert view["documents"] == documents[steps - 1 : steps]
     assert view["loss"] == pytest.approx(loss, abs=1e-12)
     assert view["gradients"] == pytest.approx(list(gradients), abs=1e-12)
-    assert view["parameters"] == pytest.approx(list(after), abs=1e-9)
-    assert view["updates"] == pytest.approx([b - a for a, b in zip(before, after)], abs=1e-9)
+    assert view["parameters"] == pytest.approx(list(after), abs=1e-12)
+    assert view["updates"] == pytest.approx([b - a for a, b in zip(before, after)], abs=1e-12)
     shown = visit("window.microgpt.trace")
     for row, expected in zip(shown["probabilities"], trace.probabilities, strict=True):
         assert row == pytest.approx(expected, abs=1e-12)

@@ -481,6 +481,7 @@ def test_signals_end_the_server_within_two_seconds(number: signal.Signals, strea
         process.send_signal(number)
         process.communicate(timeout=10)
         assert time.monotonic() - began < 2
+    assert process.returncode in ((130,) if number == signal.SIGINT else (143, -signal.SIGTERM))
     with socket.socket() as again:
         again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         again.bind(("127.0.0.1", port))
