@@ -128,3 +128,11 @@ def in_child(work: Callable[[], int]) -> int:
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def data_entry(
+    source: object, fingerprint: object = "", documents: object = 1, column: object = None
+) -> dict[str, object]:
+    """What a header says of the documents, true or not."""
+    origin = {"sources": [source], "column": column, "dedupe": False}
+    return {"origin": origin, "fingerprint": fingerprint, "documents": documents}

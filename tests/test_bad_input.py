@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import NAMES, TINY_FLAGS, checkpoint_after, forged, opened
+from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, opened
 
 from microgpt import MicroGPT, checkpoint, cli, files
 from microgpt.checkpoint import from_bytes, to_bytes
@@ -299,7 +299,7 @@ def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, 
 def test_control_characters_never_reach_the_terminal_through_messages(folder, capsys):
     evil = "evil\x1b[31m\x07\n\x9b\u202e"
     Path(evil).write_text("an\x1bna")
-    source = json.dumps({"source": evil, "fingerprint": "", "documents": 1})
+    source = json.dumps(data_entry(evil))
     Path("evil-model").write_bytes(forged(Path("model.safetensors").read_bytes(), data=source))
     os.mkfifo(evil + "fifo")
     for arguments in (

@@ -23,13 +23,14 @@ import numpy
 import pytest
 import safetensors
 import safetensors.numpy
-from helpers import checkpoint_after, forged, in_child, opened, sealed
+from helpers import checkpoint_after, data_entry, forged, in_child, opened, sealed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import checkpoint
 from microgpt.checkpoint import Checkpoint, Data, from_bytes, to_bytes
 from microgpt.config import Config
+from microgpt.corpus import Origin
 from microgpt.engines import State
 from microgpt.errors import CheckpointError, DivergedError, InputError
 from microgpt.randomness import Draws
@@ -96,7 +97,9 @@ def checkpoints(draw) -> Checkpoint:
     parts = [array("d", [some[(i + k) % len(some)] for i in range(size)]) for k in range(3)]
     draws = Draws(config.seed)
     draws.weights([(1, draw(st.integers(0, 3)))], 1.0)  # an odd number leaves a Gaussian in store
-    data = Data(draw(st.text()), "f" * 64, draw(st.integers(1, 2**40)))
+    sources = tuple(draw(st.lists(st.text(), min_size=1, max_size=3)))
+    origin = Origin(sources, draw(st.none() | st.text()), draw(st.booleans()))
+    data = Data(origin, "f" * 64, draw(st.integers(1, 2**40)))
     return Checkpoint(config, tokenizer, State(*parts, draw(st.integers(0, 1000))), draws, data)
 
 
@@ -229,9 +232,10 @@ def test_mutants_are_checkpoint_errors_or_models_and_never_slow(data, mutate, co
         {"alphabet": '"ba"'},
         {"alphabet": '"aab"'},
         {"alphabet": '"\\ud800"'},
-        {"data": '{"source":5,"fingerprint":"x","documents":1}'},
-        {"data": '{"source":"x","fingerprint":"x","documents":"1"}'},
-        {"data": '{"source":"x","fingerprint":"x"}'},
+        {"data": json.dumps(data_entry(5))},
+        {"data": json.dumps(data_entry("x", documents="1"))},
+        {"data": json.dumps(data_entry("x", column=3))},
+        {"data": '{"fingerprint":"x","documents":1}'},
         {"step": "-1"},
         {"step": "5"},
         {"step": "x"},
@@ -351,7 +355,7 @@ def test_special_files_are_refused_without_waiting(tmp_path):
 def test_loading_opens_this_file_alone_and_runs_no_code(model, data, tmp_path):
     good, bad = tmp_path / "good.safetensors", tmp_path / "bad.safetensors"
     checkpoint.save(good, model)
-    source = {"source": "/etc/passwd", "fingerprint": "os.system", "documents": 1}
+    source = data_entry("/etc/passwd", "os.system")
     bad.write_bytes(forged(data, data=json.dumps(source)))
     script = """
 import sys

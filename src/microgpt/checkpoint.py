@@ -13,12 +13,13 @@ import os
 import struct
 import sys
 from array import array
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, NoReturn
 
 from . import files
 from .config import Config
+from .corpus import Corpus, Origin
 from .engines import State
 from .errors import CheckpointError, ConfigError, DataError, DivergedError
 from .randomness import Draws
@@ -35,15 +36,29 @@ _STATE = {"": "parameters", "m.": "m", "v.": "v"}  # tensor name prefix -> field
 
 @dataclass(frozen=True)
 class Data:
-    """What a model was trained on: path, SHA-256 of the documents, how many they are."""
+    """What a model was trained on: where it was read, SHA-256 of the documents, how many they are."""
 
-    source: str
+    origin: Origin
     fingerprint: str
     documents: int
 
-    def __post_init__(self) -> None:
-        if [type(value) for value in astuple(self)] != [str, str, int]:
-            raise ValueError("the data's entries are not path, hash and number")
+    @classmethod
+    def of(cls, source: Corpus) -> Data:
+        """The entry for these documents."""
+        return cls(source.origin, source.fingerprint(), len(source.documents))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Data:
+        """The inverse of `asdict`. Raises ValueError or TypeError on anything else."""
+        origin = values.pop("origin")
+        sources = tuple(origin.pop("sources"))
+        self = cls(Origin(sources, **origin), **values)
+        types = [type(value) for value in (*sources, self.origin.dedupe, self.fingerprint, self.documents)]
+        if not sources or types != [str] * len(sources) + [bool, str, int]:
+            raise ValueError("the data's entries are not where, hash and number")
+        if not isinstance(self.origin.column, str | None):
+            raise ValueError("the data's column is not a name")
+        return self
 
 
 @dataclass
@@ -133,12 +148,12 @@ def from_bytes(data: bytes) -> Checkpoint:
         config = Config.from_dict(_parsed(metadata["config"]))
         tokenizer = _tokenizer(_parsed(metadata["alphabet"]))
         draws = Draws.from_state(metadata["rng_state"])
-        source = Data(**_parsed(metadata["data"]))
+        source = Data.from_dict(_parsed(metadata["data"]))
         step = int(metadata["step"])
         config.check_memory(tokenizer.vocab_size)
     except (ConfigError, DataError) as error:
         _fail(f"the header is wrong: {error.what}")
-    except (ValueError, TypeError, RecursionError, OverflowError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
         _fail(f"the header is wrong: {error}")
     if header != _layout(config, tokenizer.vocab_size) or not 0 <= step <= config.num_steps:
         _fail("the header's tensors are not those of its configuration")

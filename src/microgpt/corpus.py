@@ -17,7 +17,27 @@ from importlib.resources import files as package_files
 from . import files, reference
 from .errors import ConfigError, DataError, InputError, quote, reason
 
-BUILTIN = "builtin:names"
+BUILTIN, PYTHON = "builtin:names", "python"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How documents were read, so that they can be read again: the arguments of `read`.
+
+    sources is ("python",) for documents that were handed over as strings.
+    """
+
+    sources: tuple[str, ...] = (BUILTIN,)
+    column: str | None = None
+    dedupe: bool = False
+
+    def __str__(self) -> str:
+        return "built-in names" if self.sources == (BUILTIN,) else ", ".join(self.sources)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the documents can be read again: neither standard input nor Python's memory can."""
+        return not {"-", PYTHON} & set(self.sources)
 
 
 @dataclass
@@ -25,7 +45,7 @@ class Corpus:
     """Documents in their original order, and where they came from."""
 
     documents: list[str]
-    source: str
+    origin: Origin
 
     def fingerprint(self) -> str:
         """SHA-256 of the documents, one a line, as UTF-8."""
@@ -35,7 +55,7 @@ class Corpus:
 def builtin() -> Corpus:
     """32,257 first names given in the USA in 2018 (see data/README.md)."""
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
-    return Corpus(reference.read_documents(text), BUILTIN)
+    return Corpus(reference.read_documents(text), Origin())
 
 
 def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
@@ -45,7 +65,8 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
     Raises DataError when there is no document, or when the text is not UTF-8.
     """
     documents: list[str] = []
-    for source in sources or [BUILTIN]:
+    origin = Origin(tuple(sources) or (BUILTIN,), column, dedupe)
+    for source in origin.sources:
         if source == BUILTIN and column is not None:
             raise ConfigError("the built-in list has no columns", where="option column", fix="name a file")
         if source == BUILTIN:
@@ -54,7 +75,7 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
             name = "standard input" if source == "-" else source
             text = decode(_standard_input() if source == "-" else files.read(source), name)
             documents += reference.read_documents(text) if column is None else _column(text, column, name)
-    return _finished(documents, ", ".join(sources) or BUILTIN, dedupe)
+    return _finished(documents, origin)
 
 
 def _standard_input() -> bytes:
@@ -82,7 +103,7 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
         documents.append(one_line(item))
-    return _finished([document for document in documents if document], "python", False)
+    return _finished([document for document in documents if document], Origin((PYTHON,)))
 
 
 def one_line(text: str) -> str:
@@ -142,16 +163,31 @@ def _no_column(column: str, place: str, found: list[str]) -> None:
     raise DataError(f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}")
 
 
-def _finished(documents: list[str], source: str, dedupe: bool) -> Corpus:
-    if dedupe:
+def again(origin: Origin, fingerprint: str) -> Corpus:
+    """The documents that were read before, and are still the same.
+
+    Raises DataError when they changed or cannot be read a second time, InputError when they are gone.
+    """
+    if not origin.repeatable:
+        raise DataError("the model does not keep the list it was trained on", fix="give the list")
+    source = read(origin.sources, origin.column, origin.dedupe)
+    if source.fingerprint() != fingerprint:
+        raise DataError("the list the model was trained on has changed", where=str(origin), fix="give the list")
+    return source
+
+
+def _finished(documents: list[str], origin: Origin) -> Corpus:
+    if origin.dedupe:
         documents = list(dict.fromkeys(documents))
     if not documents:
-        raise DataError("there are no documents: the text is empty or blank", where=source, fix="one string a line")
+        raise DataError(
+            "there are no documents: the text is empty or blank", where=str(origin), fix="one string a line"
+        )
     try:
         "".join(set("".join(documents))).encode()
     except UnicodeEncodeError as error:
-        raise DataError("a document holds a lone surrogate, which is no character", where=source) from error
-    return Corpus(documents, source)
+        raise DataError("a document holds a lone surrogate, which is no character", where=str(origin)) from error
+    return Corpus(documents, origin)
 
 
 def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:

@@ -19,24 +19,44 @@ namespace microgpt::MICROGPT_ISA {
 constexpr double doubt = 0.0065 * 0x1p-52;  // relative
 constexpr double tiny = 0x1p-900;
 
-// Is every gradient finite, and its square too? NaN is not.
-inline bool all_finite(const double* g, Index count) {
-    constexpr double largest = 0x1.fffffffffffffp+511;  // its square is the largest that fits
-    Bits good = ~Bits{};
-    Index i = 0;
-    for (; i + lanes <= count; i += lanes) good &= magnitude(load(g + i)) <= largest;
-    bool all = !any(~good);
-    for (; i < count; i++) all = all && __builtin_fabs(g[i]) <= largest;
-    return all;
+#if MICROGPT_LANES > 2
+// Smallest in unsigned order of bits, 0 last: how `tiny` numbers other than 0 are found. x without its sign.
+MICROGPT_INLINE Unsigned bits_below(Vec x) { return reinterpret_cast<Unsigned>(bits_of(x)) - 1; }
+MICROGPT_INLINE Unsigned lesser(Unsigned x, Unsigned y) { return x < y ? x : y; }
+
+// Fact (1): the lanes where pow(x, 2) may differ from square = x * x. There a rounding to either side of the
+// doubt differs, or square is so small that the margin may have underflowed.
+MICROGPT_INLINE unsigned doubtful_squares(Vec x, Vec square) {
+    const Vec margin = square * doubt;
+    return mask_differs(fma(x, x, margin), fma(x, x, -margin)) |
+           mask_less(bits_below(square), bits_below(broadcast(tiny)));
 }
 
-// A number other than zero, below `tiny` in magnitude: one unsigned comparison, for x without its sign.
-MICROGPT_INLINE Bits is_tiny(Vec x) {
-    typedef std::uint64_t Unsigned __attribute__((vector_size(8 * MICROGPT_LANES)));
-    const Unsigned bits = reinterpret_cast<Unsigned>(bits_of(x));
-    return bits - 1 < static_cast<std::uint64_t>(0x07b0000000000000 - 1);
+// The lanes where pow(x, 0.5) may differ from root = sqrt(x). The true root is root + rest / (2 root); a
+// middle is half of 2^-52 power away, power being the power of two in root.
+MICROGPT_INLINE unsigned doubtful_roots(Vec x, Vec root) {
+    const Vec rest = fma(-root, root, x);
+    const Vec power = from_bits(bits_of(root) & broadcast_bits(0x7ff0000000000000));
+    const Vec limit = root * fma(root, broadcast(-2 * doubt), power * 0x1p-52);
+    return mask_greater(magnitude(rest), limit);
 }
-static_assert(__builtin_bit_cast(std::int64_t, tiny) == 0x07b0000000000000);
+#endif
+
+// Is every gradient finite, and its square too? NaN is not.
+inline bool all_finite(const double* g, Index count) {
+    Vec sums[4] = {};
+    Index i = 0;
+    for (; i + 4 * lanes <= count; i += 4 * lanes)
+        for (int k = 0; k < 4; k++) {
+            const Vec x = load(g + i + k * lanes);
+            sums[k] = sums[k] + x * x;
+        }
+    const Vec sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);  // not finite if one of them is not
+    bool finite = !any(sum - sum != 0.0);
+    if (!finite) i = 0, finite = true;  // or their sum alone is not: look at each
+    for (; i < count; i++) finite = finite && __builtin_fabs(g[i]) <= 0x1.fffffffffffffp+511;
+    return finite;
+}
 
 class Adam {
 public:
@@ -84,15 +104,16 @@ private:
     static void update_one(const Rates& r, double& p, double& m, double& v, double g) {
         m = r.beta1 * m + r.one_minus_beta1 * g;
         v = r.beta2 * v + r.one_minus_beta2 * system_libm.pow(g, 2.0);
-        p = moved(r, p, m, v);
+        const double v_hat = v / r.v_share;
+        p = moved(r, p, m, system_libm.pow(v_hat, 0.5));
     }
-    static double moved(const Rates& r, double p, double m, double v) {
-        const double m_hat = m / r.m_share, v_hat = v / r.v_share;
-        return p - r.rate * m_hat / (system_libm.pow(v_hat, 0.5) + r.eps);
+    static double moved(const Rates& r, double p, double m, double root) {
+        const double m_hat = m / r.m_share;
+        return p - r.rate * m_hat / (root + r.eps);
     }
 
 #if MICROGPT_LANES > 2
-    static constexpr Index block = 64 * lanes;  // parameters treated together; their masks fit one cache line
+    static constexpr Index block = 256 * lanes;  // parameters treated together; what is kept of them stays in L1
 
     // Fact (2).
     struct Quotient {
@@ -108,113 +129,116 @@ private:
         }
     };
 
-    // Numbers of lanes whose bit is set in masks[0 .. vectors), ascending; the last `lanes` repeat the last.
-    struct List {
-        std::int64_t index[block + lanes];
-        Index count = 0;
-        void take(const std::uint8_t* masks, Index vectors) {
-            count = 0;
-            for (Index i = 0; i < vectors; i += 8) {
-                std::uint64_t word = 0;
-                std::memcpy(&word, masks + i, static_cast<std::size_t>(vectors - i < 8 ? vectors - i : 8));
-                for (; word; word &= word - 1) {
-                    const int bit = __builtin_ctzll(word);
-                    index[count++] = (i + bit / 8) * lanes + bit % 8;
-                }
-            }
-            for (int k = 0; k < lanes; k++) index[count + k] = count ? index[count - 1] : 0;
-        }
+    // What must be remembered of a block until its doubts are settled.
+    struct Block {
+        double p_before[block], v_before[block];
+        std::uint8_t square_doubts[block / lanes] = {}, root_doubts[block / lanes] = {};  // a bit a lane
+        bool extreme;  // some m or v is tiny, or some p has become NaN: fact (2) fails where a quotient overflows
     };
 
-    // A parameter whose g * g is not pow(g, 2).
-    struct Exception {
-        Index i;
-        double square, v;  // v: before the update
+    // The parameters whose bit is set in a block's masks, ascending; filled up with 0 to whole vectors.
+    struct Doubts {
+        std::int64_t index[block + 8];
+        Index count = 0;
+        explicit Doubts(const std::uint8_t (&masks)[block / lanes]) {
+            for (Index i = 0; i < block / lanes; i += 8) {
+                std::uint64_t word;  // eight vectors' bits, a byte each
+                std::memcpy(&word, masks + i, 8);
+                const Index found = __builtin_popcountll(word);
+                std::int64_t* next = index + count;
+                for (int k = 0; k < 4; k++) next[k] = take_lowest(word, i);  // seldom more; a loop's end is seldom foreseen
+                for (Index k = 4; k < found; k++) next[k] = take_lowest(word, i);
+                count += found;
+            }
+            for (int k = 0; k < lanes; k++) index[count + k] = 0;
+        }
+        static std::int64_t take_lowest(std::uint64_t& word, Index vector) {
+            const int bit = __builtin_ctzll(word | 1ULL << 63);
+            word &= word - 1;
+            return (vector + bit / 8) * lanes + bit % 8;
+        }
+        MICROGPT_INLINE Bits load_at(Index k) const {
+            Bits found;
+            std::memcpy(&found, index + k, sizeof found);
+            return found;
+        }
     };
 
     static void update_block(const Rates& r, double* p, double* m, double* v, const double* g, Index size) {
-        std::uint8_t masks[block / lanes];
-        Exception exceptions[block];
-        List list;
-        double p_before[block];
-        doubtful_squares(g, size, masks);
-        list.take(masks, size / lanes);
-        Index count = 0;
-        for (Index k = 0; k < list.count; k += lanes) {
-            const Vec x = magnitude(gather(g, load_index(list.index + k)));
-            const Vec square = vector_pow(x, 2.0);
-            for (unsigned wrong = mask_of(square != x * x); wrong; wrong &= wrong - 1) {
-                const int lane = __builtin_ctz(wrong);
-                if (k + lane >= list.count) break;
-                const Index i = list.index[k + lane];
-                exceptions[count++] = {i, square[lane], v[i]};
+        Block b;
+        update_lanes(r, p, m, v, g, size, b);
+        const auto settle = [&](const Doubts& doubts, auto powers_of, auto correct) {
+            for (Index k = 0; k < doubts.count; k += lanes) {
+                Vec assumed;
+                const Vec power = powers_of(doubts.load_at(k), assumed);
+                for (unsigned wrong = mask_differs(power, assumed); wrong; wrong &= wrong - 1) {
+                    const int lane = __builtin_ctz(wrong);
+                    if (k + lane < doubts.count) correct(doubts.index[k + lane], power[lane]);
+                }
             }
-        }
-        const bool any_extreme = update_lanes(r, p, m, v, g, size, p_before, masks);
-        for (Index k = 0; k < count; k++) {
-            const Exception& e = exceptions[k];
-            v[e.i] = r.beta2 * e.v + r.one_minus_beta2 * e.square;
-            p[e.i] = moved(r, p_before[e.i], m[e.i], v[e.i]);
-        }
-        list.take(masks, size / lanes);
-        for (Index k = 0; k < list.count; k += lanes) {
-            const Vec v_hat = gather(v, load_index(list.index + k)) / r.v_share;
-            for (unsigned wrong = mask_of(vector_pow(v_hat, 0.5) != square_root(v_hat)); wrong; wrong &= wrong - 1) {
-                const int lane = __builtin_ctz(wrong);
-                if (k + lane >= list.count) break;
-                const Index i = list.index[k + lane];
-                p[i] = moved(r, p_before[i], m[i], v[i]);
-            }
-        }
-        if (__builtin_expect(any_extreme, 0))
+        };
+        const auto squares = [&](Bits index, Vec& assumed) {
+            const Vec x = magnitude(gather(g, index));
+            assumed = x * x;
+            return vector_pow(x, 2.0);
+        };
+        settle(Doubts(b.square_doubts), squares, [&](Index i, double square) {
+            v[i] = r.beta2 * b.v_before[i] + r.one_minus_beta2 * square;
+            p[i] = moved(r, b.p_before[i], m[i], system_libm.pow(v[i] / r.v_share, 0.5));
+        });
+        const auto roots = [&](Bits index, Vec& assumed) {
+            const Vec v_hat = gather(v, index) / r.v_share;
+            assumed = square_root(v_hat);
+            return vector_pow(v_hat, 0.5);
+        };
+        settle(Doubts(b.root_doubts), roots,
+               [&](Index i, double root) { p[i] = moved(r, b.p_before[i], m[i], root); });
+        if (__builtin_expect(b.extreme, 0))
             for (Index i = 0; i < size; i++)
-                if (!(p[i] == p[i]) || is_extreme(m[i]) || is_extreme(v[i])) p[i] = moved(r, p_before[i], m[i], v[i]);
+                if (!(p[i] == p[i]) || is_tiny(m[i]) || is_tiny(v[i]))
+                    p[i] = moved(r, b.p_before[i], m[i], system_libm.pow(v[i] / r.v_share, 0.5));
     }
 
-    static bool is_extreme(double x) { return x != 0 && __builtin_fabs(x) < tiny; }
+    static bool is_tiny(double x) { return x != 0 && __builtin_fabs(x) < tiny; }
 
-    MICROGPT_INLINE static Bits load_index(const std::int64_t* from) {
-        Bits index;
-        std::memcpy(&index, from, sizeof index);
-        return index;
-    }
-
-    // Where may pow(g, 2) differ from g * g? There a rounding to either side of the doubt differs.
-    static void doubtful_squares(const double* g, Index size, std::uint8_t* masks) {
-        for (Index i = 0; i < size; i += lanes) {
-            const Vec x = load(g + i), square = x * x, margin = square * doubt;
-            const Bits open = fma(x, x, margin) != fma(x, x, -margin);
-            masks[i / lanes] = static_cast<std::uint8_t>(mask_of(open | is_tiny(square)));
-        }
-    }
-
-    // The update as if pow(x, 2) were x * x and pow(x, 0.5) were sqrt(x). masks: where the latter is in doubt.
-    // Returns whether some m or v is tiny, or some result NaN: fact (2) fails where a quotient overflows.
-    static bool update_lanes(const Rates& r, double* p, double* m, double* v, const double* g, Index size,
-                             double* p_before, std::uint8_t* masks) {
+    // The update as if pow(x, 2) were x * x and pow(x, 0.5) were sqrt(x). A loop of two stages, the
+    // second one vector behind the first, since square root and quotient take long.
+    static void update_lanes(const Rates& r, double* p, double* m, double* v, const double* g, Index size, Block& b) {
         const Quotient by_m_share(r.m_share), by_v_share(r.v_share);
-        const Bits exponent = broadcast_bits(0x7ff0000000000000);
-        Bits extreme{};
-        for (Index i = 0; i < size; i += lanes) {
-            const Vec gi = load(g + i);
-            const Vec mi = r.beta1 * load(m + i) + r.one_minus_beta1 * gi;
-            const Vec vi = r.beta2 * load(v + i) + r.one_minus_beta2 * (gi * gi);
+        const Vec beta1 = broadcast(r.beta1), beta2 = broadcast(r.beta2), rate = broadcast(r.rate);
+        const Vec rest1 = broadcast(r.one_minus_beta1), rest2 = broadcast(r.one_minus_beta2), eps = broadcast(r.eps);
+        Unsigned smallest = ~Unsigned{};
+        Vec not_a_number{};
+        struct Hats {
+            Vec m, v;
+        };
+        const auto means = [&](Index i) __attribute__((always_inline)) {
+            const Vec x = load(g + i), square = x * x, before = load(v + i);
+            b.square_doubts[i / lanes] = static_cast<std::uint8_t>(doubtful_squares(x, square));
+            const Vec mi = beta1 * load(m + i) + rest1 * x;
+            const Vec vi = beta2 * before + rest2 * square;
+            store(b.v_before + i, before);
             store(m + i, mi);
             store(v + i, vi);
-            extreme |= is_tiny(magnitude(mi)) | is_tiny(vi);
-            const Vec m_hat = by_m_share.of(mi), v_hat = by_v_share.of(vi);
-            const Vec root = square_root(v_hat);
-            // The true root is root + rest / (2 root); a middle is half of unit = 2^-52 power of root away.
-            const Vec rest = fma(-root, root, v_hat);
-            const Vec power = from_bits(bits_of(root) & exponent);
-            const Vec limit = root * fma(root, broadcast(-2 * doubt), power * 0x1p-52);
-            masks[i / lanes] = static_cast<std::uint8_t>(mask_of(magnitude(rest) > limit));
-            const Vec pi = load(p + i), moved = pi - r.rate * m_hat / (root + r.eps);
-            store(p_before + i, pi);
-            store(p + i, moved);
-            extreme |= moved != moved;
+            smallest = lesser(smallest, lesser(bits_below(magnitude(mi)), bits_below(vi)));
+            return Hats{by_m_share.of(mi), by_v_share.of(vi)};
+        };
+        const auto move = [&](Index i, const Hats& hats, Vec root) __attribute__((always_inline)) {
+            b.root_doubts[i / lanes] = static_cast<std::uint8_t>(doubtful_roots(hats.v, root));
+            const Vec before = load(p + i), after = before - rate * hats.m / (root + eps);
+            store(b.p_before + i, before);
+            store(p + i, after);
+            not_a_number = fma(after, Vec{}, not_a_number);
+        };
+        Hats hats = means(0);
+        Vec root = square_root(hats.v);
+        for (Index i = lanes; i < size; i += lanes) {
+            const Hats next = means(i);
+            move(i - lanes, hats, root);
+            hats = next, root = square_root(next.v);
         }
-        return any(extreme);
+        move(size - lanes, hats, root);
+        b.extreme = any(not_a_number != 0.0) || mask_less(smallest, bits_below(broadcast(tiny)));
     }
 #endif
 

@@ -49,7 +49,7 @@ public:
                 poll.work(4 * lanes * size_ * (t + lanes));
             }
             for (Index t = 0; t < stride; t += lanes)
-                turn(by_key, t, positions, scratch.by_query.data(), stride);
+                turn(by_key, t, scratch.by_query.data(), stride);
             for (Index u = 0; u < stride; u += lanes) {
                 const double* dhead = dmixed + h * size_ * stride;
                 const double* queries = l.qkv + h * size_ * stride;
@@ -135,7 +135,7 @@ private:
     }
 
     // by_query[t][u] = by_key[u][t] for the queries of one vector.
-    static void turn(const double* by_key, Index t, Index, double* by_query, Index stride) {
+    static void turn(const double* by_key, Index t, double* by_query, Index stride) {
         for (Index u = 0; u < t + lanes; u += lanes) {
             Vec square[lanes];
             for (int i = 0; i < lanes; i++) square[i] = load(by_key + (u + i) * stride + t);

@@ -96,7 +96,7 @@ public:
     virtual Index log_probabilities(const Documents& documents, double* found, Poll& poll) = 0;
     // probabilities[position][token]; attention[layer][head][position][earlier position], rows packed.
     virtual void trace(const Documents& document, double* probabilities, double* attention, Poll& poll) = 0;
-    // `Engine.generate` of the contract. tokens: room for count * block_size; lengths: for count.
+    // `Engine.generate` of the contract. tokens: room for count * prefix_length + coin_count; lengths: for count.
     virtual Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* prefix,
                            Index prefix_length, const Sampling& sampling, std::int32_t* tokens, Index* lengths,
                            Index& coins_used, Poll& poll) = 0;

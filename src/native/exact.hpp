@@ -97,7 +97,7 @@ public:
         return tape_.exps[token * tape_.stride + position] * tape_.inverse[position];
     }
 
-    // reference.document_loss, after forward.
+    // reference.document_loss, after forward. Python's log refuses 0: infinity stands for that here.
     double document_loss(const Document& document) {
         double sum = 0;
         for (Index t = 0; t < document.positions; t++)

@@ -38,8 +38,11 @@ struct Choice {
 
 std::vector<const InstructionSet*> compiled_sets() {  // best first
     return {
-#ifdef MICROGPT_X86
-        &avx512_set, &avx2_set,
+#ifdef MICROGPT_AVX512
+        &avx512_set,
+#endif
+#ifdef MICROGPT_AVX2
+        &avx2_set,
 #endif
         &baseline_set};
 }

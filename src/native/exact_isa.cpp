@@ -98,26 +98,30 @@ private:
         return {documents.tokens + documents.starts[i], positions < shape_.block_size ? positions : shape_.block_size};
     }
 
-    // reference.batch_loss of documents first ... first + size - 1, and its gradient. NaN where there is
-    // nothing to predict. The documents' losses add up first to last, their gradients last to first.
+    // reference.batch_loss of documents first ... first + size - 1, and its gradient. The documents' losses
+    // add up first to last, their gradients last to first. NaN and no gradient where Python's arithmetic
+    // would raise: nothing to predict, or the logarithm of a probability that has become 0.
     double batch_gradient(const Documents& documents, Index first, Index size, double* g, Poll& poll) {
         const double share = 1.0 / static_cast<double>(size);
-        std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(size ? shape_.lm_head : shape_.parameters));
+        bool defined = size > 0;
         document_losses_.grow(size);
-        for (Index i = size - 1; i >= 0; i--) {
+        std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(shape_.lm_head));  // the rest is written afresh
+        for (Index i = size - 1; i >= 0 && defined; i--) {
             const Document document = document_of(documents, first + i);
-            if (document.positions < 1) {
-                document_losses_[i] = __builtin_nan("");
-                if (i == size - 1) std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(shape_.parameters));
-                continue;
-            }
+            defined = document.positions > 0;
+            if (!defined) break;
             model_.forward(parameters_.data(), document, poll);
             document_losses_[i] = model_.document_loss(document);
-            model_.backward(parameters_.data(), document, share, i == size - 1, g, poll);
+            defined = document_losses_[i] != __builtin_inf();
+            if (defined) model_.backward(parameters_.data(), document, share, i == size - 1, g, poll);
+        }
+        if (!defined) {
+            std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(shape_.parameters));
+            return __builtin_nan("");
         }
         double sum = 0;
         for (Index i = 0; i < size; i++) sum = sum + document_losses_[i];
-        return size ? share * sum : __builtin_nan("");
+        return share * sum;
     }
 
     const Shape shape_;

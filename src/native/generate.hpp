@@ -66,16 +66,16 @@ public:
                         position(drawn_[length - 1], t, poll);
                         distribution(sampling, sums_.data());
                     }
-                    const std::int32_t token = draw(t > prefix_length ? sums_.data() : first_.data(), coins[used + t - prefix_length]);
+                    const double* sums = t > prefix_length ? sums_.data() : first_.data();
+                    const std::int32_t token = draw(sums, coins[used + t - prefix_length]);
                     drawn_[length++] = token;
                     if (token == bos) break;
                 }
                 used += length;
                 if (drawn_[length - 1] == bos) length--;
                 lengths[made++] = prefix_length + length;
-                std::memcpy(tokens, prefix, sizeof(std::int32_t) * prefix_length);
-                std::memcpy(tokens + prefix_length, drawn_.data(), sizeof(std::int32_t) * length);
-                tokens += prefix_length + length;
+                for (Index t = 0; t < prefix_length; t++) *tokens++ = prefix[t];
+                for (Index t = 0; t < length; t++) *tokens++ = drawn_[t];
             }
         } catch (const Stopped&) {
         }

@@ -18,9 +18,17 @@ constexpr Index whole_vectors(Index n) { return (n + lanes - 1) / lanes * lanes;
 
 // ---- linear: y[o][t] = fold over i ascending of w[o][i] * x[i][t] ----------------------------------
 
+// Zero, register by register: an initialiser would be written to memory first.
+template <int rows, int vectors>
+MICROGPT_INLINE void clear(Vec (&sum)[rows][vectors]) {
+    for (int o = 0; o < rows; o++)
+        for (int v = 0; v < vectors; v++) sum[o][v] = Vec{};
+}
+
 template <int rows, int vectors>
 MICROGPT_INLINE void linear_tile(const double* w, Index inputs, const double* x, double* y, Index stride) {
-    Vec sum[rows][vectors] = {};
+    Vec sum[rows][vectors];
+    clear(sum);
     for (Index i = 0; i < inputs; i++) {
         Vec xi[vectors];
         for (int v = 0; v < vectors; v++) xi[v] = load(x + i * stride + v * lanes);
@@ -58,7 +66,8 @@ inline void linear(const double* w, Index outputs, Index inputs, const double* x
 template <int columns, int vectors>
 MICROGPT_INLINE void input_tile(const double* w, Index inputs, const double* dy, const std::int32_t* order,
                                 Index count, double* dx, Index stride) {
-    Vec sum[columns][vectors] = {};
+    Vec sum[columns][vectors];
+    clear(sum);
     for (Index k = 0; k < count; k++) {
         const Index o = order[k];
         Vec d[vectors];
@@ -128,13 +137,16 @@ MICROGPT_INLINE void store_part(double* to, Vec x, Index valid) {
     for (Index l = 0; l < valid; l++) to[l] = x[l];
 }
 
-template <int rows, int vectors>
+// whole: all lanes are inputs; else only the first `valid`.
+template <int rows, int vectors, bool whole>
 MICROGPT_INLINE void weight_tile(const double* x, Index x_stride, const double* dy, Index stride, Index positions,
                                  bool fresh, double* g, Index inputs, Index valid) {
-    Vec sum[rows][vectors] = {};
-    if (!fresh)
+    Vec sum[rows][vectors];
+    if (fresh) clear(sum);
+    else
         for (int o = 0; o < rows; o++)
-            for (int v = 0; v < vectors; v++) sum[o][v] = load_part(g + o * inputs + v * lanes, valid - v * lanes);
+            for (int v = 0; v < vectors; v++)
+                sum[o][v] = load_part(g + o * inputs + v * lanes, whole ? lanes : valid - v * lanes);
     for (Index t = positions - 1; t >= 0; t--) {
         Vec xt[vectors];
         for (int v = 0; v < vectors; v++) xt[v] = load(x + t * x_stride + v * lanes);
@@ -142,7 +154,7 @@ MICROGPT_INLINE void weight_tile(const double* x, Index x_stride, const double* 
             for (int v = 0; v < vectors; v++) sum[o][v] = sum[o][v] + broadcast(dy[o * stride + t]) * xt[v];
     }
     for (int o = 0; o < rows; o++)
-        for (int v = 0; v < vectors; v++) store_part(g + o * inputs + v * lanes, sum[o][v], valid - v * lanes);
+        for (int v = 0; v < vectors; v++) store_part(g + o * inputs + v * lanes, sum[o][v], whole ? lanes : valid - v * lanes);
 }
 
 // x: [position][whole_vectors(inputs)]. fresh: the fold starts at zero, not at what g holds.
@@ -150,21 +162,23 @@ inline void linear_weight_gradient(const double* x, const double* dy, Index stri
                                    double* g, Index outputs, Index inputs, Poll& poll) {
     const Index x_stride = whole_vectors(inputs);
     Index i = 0;
-    const auto columns = [&](auto vectors) {
+    const auto columns = [&](auto vectors, auto whole) {
         constexpr int most = tile / vectors.value;
-        for (; i + (vectors.value - 1) * lanes < inputs; i += vectors.value * lanes) {
-            Index o = 0;
-            const auto rows = [&](auto count) {
-                for (; o + count.value <= outputs; o += count.value) {
-                    weight_tile<count.value, vectors.value>(x + i, x_stride, dy + o * stride, stride, positions, fresh,
-                                                            g + o * inputs + i, inputs, inputs - i);
-                    poll.work(count.value * vectors.value * lanes * positions);
-                }
-            };
-            rows(Count<most>{}), rows(Count<most / 2>{}), rows(Count<most / 4>{}), rows(Count<1>{});
-        }
+        Index o = 0;
+        const auto rows = [&](auto count) {
+            for (; o + count.value <= outputs; o += count.value) {
+                weight_tile<count.value, vectors.value, whole.value>(x + i, x_stride, dy + o * stride, stride,
+                                                                     positions, fresh, g + o * inputs + i, inputs,
+                                                                     inputs - i);
+                poll.work(count.value * vectors.value * lanes * positions);
+            }
+        };
+        rows(Count<most>{}), rows(Count<most / 2>{}), rows(Count<most / 4>{}), rows(Count<1>{});
+        i += vectors.value * lanes;
     };
-    columns(Count<2>{}), columns(Count<1>{});
+    while (i + 2 * lanes <= inputs) columns(Count<2>{}, Count<true>{});
+    if (i + lanes <= inputs) columns(Count<1>{}, Count<true>{});
+    if (i < inputs) columns(Count<1>{}, Count<false>{});
 }
 
 // [rows][from_stride] -> [columns][to_stride]. Rows and columns past the last whole vector may be read
@@ -172,10 +186,15 @@ inline void linear_weight_gradient(const double* x, const double* dy, Index stri
 inline void transpose(const double* from, Index from_stride, Index rows, double* to, Index to_stride, Index columns) {
     for (Index r = 0; r < rows; r += lanes)
         for (Index c = 0; c < columns; c += lanes) {
-            Vec square[lanes] = {};
-            for (int i = 0; i < lanes && r + i < rows; i++) square[i] = load(from + (r + i) * from_stride + c);
+            Vec square[lanes];
+            const double* corner = from + r * from_stride + c;
+            if (r + lanes <= rows)
+                for (int i = 0; i < lanes; i++) square[i] = load(corner + i * from_stride);
+            else
+                for (int i = 0; i < lanes; i++) square[i] = r + i < rows ? load(corner + i * from_stride) : Vec{};
             transpose(square);
-            for (int i = 0; i < lanes && c + i < columns; i++) store(to + (c + i) * to_stride + r, square[i]);
+            for (int i = 0; i < lanes; i++)
+                if (c + i < columns) store(to + (c + i) * to_stride + r, square[i]);
         }
 }
 

@@ -127,11 +127,10 @@ MICROGPT_INLINE Vec vector_exp(Vec x) {
     return result;
 }
 
-// pow(x, y) for x from 2^-140 to 2^140 and |y| at most 2; other x through the C library.
+// pow(x, y) for x from 2^-140 to 2^140 and |y| at most 2; other x through the C library. A y for each lane.
 // log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y high + y low).
-MICROGPT_INLINE Vec vector_pow(Vec x, double exponent) {
+MICROGPT_INLINE Vec vector_pow(Vec x, Vec y) {
     const Bits outside = ~((x > 0x1p-140) & (x < 0x1p140));
-    const Vec y = broadcast(exponent);
     const Bits offset = bits_of(x) - broadcast_bits(log_start);
     const Bits index = (offset >> 45) & broadcast_bits(127);
     const Bits k = offset >> 52;
@@ -159,9 +158,11 @@ MICROGPT_INLINE Vec vector_pow(Vec x, double exponent) {
     Vec result = exp_of_sum(product, fma(y, log_low, fma(y, log_high, -product)), true);
     if (__builtin_expect(any(outside), 0))
         for (int i = 0; i < lanes; i++)
-            if (outside[i]) result[i] = system_libm.pow(x[i], exponent);
+            if (outside[i]) result[i] = system_libm.pow(x[i], y[i]);
     return result;
 }
+
+MICROGPT_INLINE Vec vector_pow(Vec x, double y) { return vector_pow(x, broadcast(y)); }
 
 #else
 inline Vec vector_exp(Vec x) { return system_exp(x); }

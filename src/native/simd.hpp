@@ -21,6 +21,7 @@ constexpr bool has_fma = MICROGPT_LANES > 2;
 
 typedef double Vec __attribute__((vector_size(8 * MICROGPT_LANES)));
 typedef std::int64_t Bits __attribute__((vector_size(8 * MICROGPT_LANES)));  // also the result of comparisons: 0 or -1
+typedef std::uint64_t Unsigned __attribute__((vector_size(8 * MICROGPT_LANES)));
 typedef double Unaligned __attribute__((vector_size(8 * MICROGPT_LANES), aligned(8), may_alias));
 
 MICROGPT_INLINE Vec load(const double* from) { return *reinterpret_cast<const Unaligned*>(from); }
@@ -47,6 +48,11 @@ MICROGPT_INLINE Vec gather(const double* table, Bits index) {
     return _mm512_mask_i64gather_pd(Vec{}, 0xff, reinterpret_cast<__m512i>(index), table, 8);
 }
 MICROGPT_INLINE unsigned mask_of(Bits mask) { return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)); }
+MICROGPT_INLINE unsigned mask_differs(Vec x, Vec y) { return _mm512_cmp_pd_mask(x, y, _CMP_NEQ_UQ); }
+MICROGPT_INLINE unsigned mask_greater(Vec x, Vec y) { return _mm512_cmp_pd_mask(x, y, _CMP_GT_OQ); }
+MICROGPT_INLINE unsigned mask_less(Unsigned x, Unsigned y) {
+    return _mm512_cmplt_epu64_mask(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(y));
+}
 #elif MICROGPT_LANES == 4
 MICROGPT_INLINE Vec fma(Vec x, Vec y, Vec z) { return _mm256_fmadd_pd(x, y, z); }
 MICROGPT_INLINE Vec square_root(Vec x) { return _mm256_sqrt_pd(x); }
@@ -54,6 +60,9 @@ MICROGPT_INLINE Vec gather(const double* table, Bits index) {
     return _mm256_i64gather_pd(table, reinterpret_cast<__m256i>(index), 8);
 }
 MICROGPT_INLINE unsigned mask_of(Bits mask) { return _mm256_movemask_pd(reinterpret_cast<__m256d>(mask)); }
+MICROGPT_INLINE unsigned mask_differs(Vec x, Vec y) { return mask_of(x != y); }
+MICROGPT_INLINE unsigned mask_greater(Vec x, Vec y) { return mask_of(x > y); }
+MICROGPT_INLINE unsigned mask_less(Unsigned x, Unsigned y) { return mask_of(x < y); }
 #else
 MICROGPT_INLINE unsigned mask_of(Bits mask) { return (mask[0] & 1) | (mask[1] & 2); }
 #endif

@@ -58,7 +58,7 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
     if not (same and checkpoint.config.val):
         values = checkpoint.config.to_dict() | {"val": args.holdout}
         checkpoint.config = Config.from_dict(values)
-        checkpoint.data = checkpoints.Data(source.source, source.fingerprint(), len(source.documents))
+        checkpoint.data = checkpoints.Data.of(source)
     return Session.resume(checkpoint, source, args.engine)
 
 

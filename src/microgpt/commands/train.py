@@ -22,7 +22,7 @@ from ..sampling import Wanted, sample
 from ..training import Interrupt, Session, settle_block_size
 from . import Face, never
 
-INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def train(args: Namespace, face: Face) -> int:
@@ -95,9 +95,8 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
     count = config.parameter_count(vocab_size)
     if args.transcript:
         face.data("\n".join(reference.header_lines(session.data.documents, vocab_size, count)))
-    what = "built-in names" if session.data.source == corpus.BUILTIN else session.data.source
     face.say(
-        f"{what}: {session.data.documents:,} documents, {vocab_size} tokens; "
+        f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
     cut = sum(len(document) >= config.block_size for document in session.documents)
@@ -122,7 +121,7 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.say)
     every = args.save_every or recorder.every
     try:
-        with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        with Interrupt(*INTERRUPTED) as interrupt:
             for block in session.run(interrupt.stop, every if not recorder.every else 1):
                 recorder.update(block, session.engine)
                 if args.transcript:
@@ -133,7 +132,7 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
                 if args.save_every and session.step % args.save_every == 0:
                     checkpoints.save(output, session.checkpoint(), locked=True)
             checkpoints.save(output, session.checkpoint(), locked=True)  # here, where a signal waits for its end
-    except StorageError:  # the log's disk is full, say: the steps made since the last save need not be lost
+    except (StorageError, BrokenPipeError):  # of a log or the transcript: the steps made need not be lost
         with suppress(MicrogptError):
             checkpoints.save(output, session.checkpoint(), locked=True)
             face.say(f"saved {output} as of step {session.step:,}; go on with --resume")

@@ -1,0 +1,440 @@
+"""The exact engine computes the scalar engine's very bits, on every instruction set, and survives misuse.
+
+MICROGPT_TEST_NATIVE names a build of the extension module to test in place of the installed one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import json
+import math
+import os
+import random
+import struct
+import sys
+import threading
+import time
+from array import array
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from microgpt import reference
+from microgpt.config import Config
+from microgpt.engines import State
+from microgpt.engines.scalar import ScalarEngine
+
+if path := os.environ.get("MICROGPT_TEST_NATIVE"):
+    loader = importlib.machinery.ExtensionFileLoader("microgpt._native", path)
+    spec = importlib.util.spec_from_file_location("microgpt._native", path, loader=loader)
+    assert spec
+    sys.modules["microgpt._native"] = importlib.util.module_from_spec(spec)
+    loader.exec_module(sys.modules["microgpt._native"])
+
+_native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+from microgpt.engines.exact import ExactEngine
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+ISAS: list[str] = _native.about()["isas"]
+WAYS = [(isa, libm) for isa in ISAS for libm in ("", "system") if isa != "baseline" or libm]
+EXAMPLES = int(os.environ.get("MICROGPT_TEST_EXAMPLES", "200"))
+
+
+def never() -> bool:
+    return False
+
+
+def bits(numbers: Any) -> bytes:
+    """Nested sequences of floats as their IEEE-754 bytes, so that -0.0 and 0.0 differ."""
+    if isinstance(numbers, float):
+        return struct.pack("<d", numbers)
+    return b"[" + b"".join(map(bits, numbers)) + b"]"
+
+
+# ---- Goldens: recorded from the script itself ----------------------------------------------------------
+
+
+def run_golden(name: str, **ways: str) -> None:
+    """The recorded run, whole, one step a call: losses, parameters after every step, samples."""
+    file = SHARED / "golden" / f"{name}.json"
+    if not file.exists():
+        pytest.skip(f"recorded runs are not here: {file}")
+    golden = json.loads(file.read_text())
+    values = {key: json.loads(value) for key, value in golden["settings"].items()}
+    temperature = values.pop("temperature", 0.5)
+    config = Config(**values)
+    data = name if (SHARED / "data" / f"{name}.txt").exists() else "us-names-2018"
+    documents = reference.read_documents((SHARED / "data" / f"{data}.txt").read_text(encoding="utf-8"))
+    rng = random.Random(config.seed)
+    rng.shuffle(documents)
+    alphabet = reference.alphabet_of(documents)
+    count = config.parameter_count(len(alphabet) + 1)
+    weights = array("d", [rng.gauss(0, config.init_std) for _ in range(count)])
+    engine = ExactEngine(config, len(alphabet) + 1, State.initial(weights), **ways)
+    for step in range(config.num_steps):
+        batch = [reference.encode(documents[i], alphabet) for i in reference.batch_indices(step, 1, len(documents))]
+        rate = reference.learning_rate_at(step, config.num_steps, config.learning_rate)
+        run = engine.steps([batch], [rate], never)
+        assert [loss.hex() for loss in run.losses] == [golden["loss_hex"][step]], f"loss of step {step}"
+        digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
+        assert digest == golden["params_sha256"][step], f"parameters after step {step}"
+    coins = array("d", [rng.random() for _ in range(20 * config.block_size)])
+    samples = engine.generate(20, coins, [], temperature, 0, 1.0, never).documents
+    assert ["".join(alphabet[token] for token in sample) for sample in samples] == golden["samples"]
+
+
+@pytest.mark.parametrize("isa,libm", WAYS)
+@pytest.mark.parametrize("name", ["two-layers", "long", "seed7", "cities", "makemore-names", "us-names-2018"])
+def test_exact_engine_repeats_the_recorded_run_to_the_last_bit(name: str, isa: str, libm: str) -> None:
+    run_golden(name, isa=isa, libm=libm)
+
+
+# ---- Random configurations against the scalar engine ---------------------------------------------------
+
+
+class Case:
+    """A model, documents and settings, small enough that the scalar engine takes `budget` products a step."""
+
+    def __init__(self, draw: Any, budget: int) -> None:
+        n_layer, n_head = draw(st.integers(1, 4)), draw(st.integers(1, 6))
+        widest = math.isqrt(budget // (12 * n_layer))  # at least one position fits into the budget
+        head_dim = draw(st.integers(1, max(1, min(64, widest) // n_head)))
+        d = n_head * head_dim
+        self.vocab_size = draw(st.integers(1, max(1, min(80, budget // d))))
+        left = max(1, budget // (12 * n_layer * d * d + d * self.vocab_size))  # positions
+        self.config = Config(
+            n_layer=n_layer,
+            n_head=n_head,
+            n_embd=d,
+            block_size=draw(st.integers(1, min(40, 2 * left))),
+            beta1=draw(st.sampled_from([0.85, 0.0, 0.9])),
+            beta2=draw(st.sampled_from([0.99, 0.0, 0.999])),
+        )
+        self.batches: list[list[list[int]]] = []
+        for _ in range(draw(st.integers(1, 3))):
+            self.batches.append([])
+            for _ in range(draw(st.integers(1, 5))):
+                inner = draw(st.lists(st.integers(0, self.vocab_size - 1), max_size=max(0, min(44, left - 1))))
+                left -= len(inner) + 1
+                self.batches[-1].append([self.vocab_size - 1, *inner, self.vocab_size - 1])
+                if left <= 0:
+                    break
+            if left <= 0:
+                break
+        self.rates = [draw(st.floats(0, 0.1)) for _ in self.batches]
+        self.rng = random.Random(draw(st.integers(0, 2**32)))
+        std = draw(st.sampled_from([0.08, 0.5, 3.0]))
+        count = self.config.parameter_count(self.vocab_size)
+        self.weights = array("d", [self.rng.gauss(0, std) for _ in range(count)])
+        self.way = draw(st.sampled_from(WAYS))
+        self.temperature = draw(st.sampled_from([0.5, 1.0, 0.1, 3.0]))
+        self.top_k = draw(st.integers(0, 5))
+        self.top_p = draw(st.sampled_from([1.0, 0.9, 0.3]))
+        self.prefix = [self.rng.randrange(self.vocab_size) for _ in range(draw(st.integers(0, 2)))]
+        self.prefix = self.prefix[: self.config.block_size - 1]
+
+    def __repr__(self) -> str:
+        return f"{self.config}, vocabulary {self.vocab_size}, {self.batches}, {self.rates}, {self.way}"
+
+
+def check(case: Case) -> None:
+    isa, libm = case.way
+    scalar = ScalarEngine(case.config, case.vocab_size, State.initial(case.weights))
+    exact = ExactEngine(case.config, case.vocab_size, State.initial(case.weights), isa=isa, libm=libm)
+    expected_loss, expected_gradients = scalar.gradients(case.batches[0])
+    loss, gradients = exact.gradients(case.batches[0])
+    assert bits(loss) == bits(expected_loss)
+    assert gradients.tobytes() == expected_gradients.tobytes()
+    expected, found = (e.steps(case.batches, case.rates, never) for e in (scalar, exact))
+    assert (bits(found.losses), found.end) == (bits(expected.losses), expected.end)
+    before, after = scalar.state(), exact.state()
+    assert after.step == before.step
+    for name in ("parameters", "m", "v"):
+        assert getattr(after, name).tobytes() == getattr(before, name).tobytes(), name
+    document = case.batches[0][0]
+    assert [*map(bits, exact.trace(document))] == [*map(bits, scalar.trace(document))]
+    assert bits(exact.log_probabilities(case.batches[0], never)) == bits(
+        scalar.log_probabilities(case.batches[0], never)
+    )
+    coins = array("d", [case.rng.random() for _ in range(case.config.block_size + 3)])
+    sampling = (coins, case.prefix, case.temperature, case.top_k, case.top_p, never)
+    assert exact.generate(2, *sampling) == scalar.generate(2, *sampling)
+
+
+@st.composite
+def cases(draw: Any, budget: int) -> Case:
+    return Case(draw, budget)
+
+
+LASTING = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+
+
+@settings(LASTING, max_examples=EXAMPLES)
+@given(cases(budget=4_000))
+def test_random_models_have_the_scalar_engines_bits(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.soak
+@settings(LASTING, max_examples=10_000)
+@given(cases(budget=60_000))
+def test_ten_thousand_random_models_have_the_scalar_engines_bits(case: Case) -> None:
+    check(case)
+
+
+@pytest.mark.parametrize("isa,libm", WAYS)
+def test_a_wide_deep_model_has_the_scalar_engines_bits(isa: str, libm: str) -> None:
+    config = Config(n_layer=4, n_embd=60, n_head=6, block_size=33)
+    rng = random.Random(1)
+    weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
+    batch = [[10, 3, 10], [10, 1]]
+    scalar, exact = _wide_scalar(), ExactEngine(config, 11, State.initial(weights), isa=isa, libm=libm)
+    loss, gradients = exact.gradients(batch)
+    assert (loss, gradients.tobytes()) == scalar
+
+
+_WIDE: list[tuple[float, bytes]] = []
+
+
+def _wide_scalar() -> tuple[float, bytes]:
+    """The scalar engine's answer for the test above, worked out once for all instruction sets."""
+    if not _WIDE:
+        config = Config(n_layer=4, n_embd=60, n_head=6, block_size=33)
+        rng = random.Random(1)
+        weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
+        loss, gradients = ScalarEngine(config, 11, State.initial(weights)).gradients([[10, 3, 10], [10, 1]])
+        _WIDE.append((loss, gradients.tobytes()))
+    return _WIDE[0]
+
+
+# ---- Extremes ------------------------------------------------------------------------------------------
+
+
+def small(weights: array[float] | None = None, m: float = 0.0, v: float = 0.0, **ways: str) -> ExactEngine:
+    config = Config(n_embd=4, n_head=2, block_size=4)
+    count = config.parameter_count(5)
+    rng = random.Random(2)
+    weights = weights or array("d", [rng.gauss(0, 0.08) for _ in range(count)])
+    return ExactEngine(config, 5, State(weights, array("d", [m] * count), array("d", [v] * count), 3), **ways)
+
+
+@pytest.mark.parametrize("isa,libm", WAYS)
+@pytest.mark.parametrize("m,v", [(1e-300, 0.0), (-5e-324, 1e-310), (0.0, 5e-324), (1e150, 1e300), (-0.0, 2e-271)])
+def test_moments_near_underflow_and_overflow_have_the_scalar_engines_bits(
+    m: float, v: float, isa: str, libm: str
+) -> None:
+    exact = small(m=m, v=v, isa=isa, libm=libm)
+    scalar = ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, exact.state())
+    for engine in (exact, scalar):
+        assert engine.steps([[[4, 0, 4]]] * 3, [0.01] * 3, never).end == "done"
+    for name in ("parameters", "m", "v"):
+        assert getattr(exact.state(), name).tobytes() == getattr(scalar.state(), name).tobytes(), name
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("batch", [[], [[4]], [[4, 0, 4], [4]]])
+def test_a_batch_with_nothing_to_predict_ends_as_the_scalar_engine_ends_it(isa: str, batch: list[list[int]]) -> None:
+    exact = small(isa=isa)
+    before = exact.state()
+    assert exact.steps([batch], [0.1], never) == ([], "diverged")
+    assert exact.state() == before
+    assert (
+        ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, before).steps([batch], [0.1], never).end == "diverged"
+    )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("planted", [float("nan"), float("inf")])
+def test_a_step_that_is_not_finite_leaves_no_trace(isa: str, planted: float) -> None:
+    weights = small().state().parameters
+    for i in range(len(weights)):
+        weights[i] = planted
+    exact = small(weights, isa=isa)
+    before = exact.state()
+    assert exact.steps([[[4, 0, 4]]] * 2, [0.1] * 2, never) == ([], "diverged")
+    after = exact.state()
+    assert after.parameters.tobytes() == before.parameters.tobytes()
+    assert (after.m, after.v, after.step) == (before.m, before.v, before.step)
+
+
+# ---- Stopping ------------------------------------------------------------------------------------------
+
+
+def test_stop_is_asked_within_a_huge_step_and_the_step_leaves_no_trace() -> None:
+    config = Config(n_embd=256, n_head=4, n_layer=4, block_size=256)
+    engine = ExactEngine(config, 30, State.initial(array("d", [0.01]) * config.parameter_count(30)))
+    before, asked = engine.state(), []
+
+    def stop() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) == 10
+
+    document = [29, *(i % 29 for i in range(255)), 29]
+    assert engine.steps([[document] * 50], [0.01], stop) == ([], "stopped")
+    assert len(asked) == 10
+    assert engine.state() == before
+
+
+def test_an_exception_in_stop_comes_out_and_the_engine_goes_on() -> None:
+    engine, calls = small(), []
+
+    def stop() -> bool:
+        calls.append(0)
+        raise KeyboardInterrupt
+
+    before = engine.state()
+    for action in (
+        lambda: engine.steps([[[4, 0, 4]]], [0.1], stop),
+        lambda: engine.log_probabilities([[4, 0, 4]], stop),
+        lambda: engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, stop),
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            action()
+    assert len(calls) == 3
+    assert engine.state() == before
+    assert engine.steps([[[4, 0, 4]]], [0.1], never).end == "done"
+
+
+def test_stopping_at_once_returns_nothing_finished() -> None:
+    engine = small()
+    assert engine.steps([[[4, 0, 4]]], [0.1], lambda: True) == ([], "stopped")
+    assert engine.log_probabilities([[4, 0, 4]], lambda: True) == []
+    assert engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, lambda: True) == ([], 0)
+
+
+def test_stop_that_calls_its_own_engine_gets_an_error_not_a_deadlock() -> None:
+    engine = small()
+    with pytest.raises(RuntimeError, match="busy"):
+        engine.steps([[[4, 0, 4]]], [0.1], lambda: bool(engine.state()))
+
+
+# ---- Threads -------------------------------------------------------------------------------------------
+
+
+def test_eight_threads_sampling_one_model_get_what_one_gets() -> None:
+    engine = small()
+    rng = random.Random(3)
+    coins = [array("d", [rng.random() for _ in range(400)]) for _ in range(8)]
+    expected = [engine.generate(50, c, [], 1.0, 0, 1.0, never) for c in coins]
+    found: list[Any] = [None] * 8
+
+    def work(i: int) -> None:
+        for _ in range(20):
+            found[i] = engine.generate(50, coins[i], [], 1.0, 0, 1.0, never)
+            engine.log_probabilities([[4, i % 4, 4]], never)
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
+
+
+# ---- Misuse --------------------------------------------------------------------------------------------
+
+
+def native(**changes: Any) -> Any:
+    arguments: dict[str, Any] = {"n_layer": 1, "n_embd": 4, "n_head": 2, "block_size": 4, "vocab_size": 5}
+    arguments |= {"beta1": 0.85, "beta2": 0.99, "eps": 1e-8, "step": 0}
+    count = 4 * (2 * 5 + 4) + 12 * 16
+    arguments |= {name: array("d", bytes(8 * count)) for name in ("parameters", "m", "v")}
+    return _native.Exact(**(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_embd": 0},
+        {"n_head": 3},
+        {"n_layer": -1},
+        {"n_embd": 2**62},
+        {"n_embd": 2**80},
+        {"n_layer": 2**50, "n_embd": 2**20},
+        {"vocab_size": 2**40},
+        {"block_size": 2**61},
+        {"step": -1},
+        {"step": 2**60},
+        {"parameters": array("d", [0.0])},
+        {"parameters": array("f", [0.0] * 248)},
+        {"parameters": [0.0] * 248},
+        {"m": memoryview(array("d", [0.0] * 496))[::2]},
+        {"v": b"x" * 8 * 248},
+        {"isa": "abacus"},
+        {"libm": "mine"},
+        {"isa": 3},
+    ],
+)
+def test_a_wrong_model_is_refused(changes: dict[str, Any]) -> None:
+    native()
+    with pytest.raises((ValueError, TypeError, OverflowError, RuntimeError)) as caught:
+        native(**changes)
+    assert caught.type is not RuntimeError or "cast" in str(caught.value)
+
+
+@pytest.mark.parametrize("token", [5, -1, 2**31, 2**70, "a", None, 1.5])
+def test_a_token_outside_the_vocabulary_is_refused(token: Any) -> None:
+    engine = native()
+    for call in (
+        lambda: engine.steps([[[4, token, 4]]], [0.1], never),
+        lambda: engine.gradients([[4, token]], array("d", bytes(8 * 248))),
+        lambda: engine.log_probabilities([[token, 4]], never),
+        lambda: engine.trace([4, token]),
+        lambda: engine.generate(1, array("d", [0.5] * 9), [token], 1.0, 0, 1.0, never),
+    ):
+        with pytest.raises((ValueError, TypeError, OverflowError)):
+            call()
+
+
+def test_wrong_arguments_are_refused() -> None:
+    engine = native()
+    coins, out = array("d", [0.5] * 9), array("d", bytes(8 * 248))
+    for call in (
+        lambda: engine.steps([[[4, 0, 4]]], [], never),
+        lambda: engine.steps([[[4, 0, 4]]], ["x"], never),
+        lambda: engine.steps([4], [0.1], never),
+        lambda: engine.steps(None, [0.1], never),
+        lambda: engine.gradients([[4, 0]], array("d", [0.0])),
+        lambda: engine.gradients([[4, 0]], memoryview(out).toreadonly()),
+        lambda: engine.gradients([[4, 0]], array("f", [0.0] * 248)),
+        lambda: engine.generate(1, coins, [0, 0, 0, 0], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [], 0.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [], float("nan"), 0, 1.0, never),
+        lambda: engine.generate(1, coins, [], 1.0, -1, 1.0, never),
+        lambda: engine.generate(1, coins, [], 1.0, 0, 0.0, never),
+        lambda: engine.generate(2**70, coins, [], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, [0.5] * 9, [], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins[::2].tobytes(), [], 1.0, 0, 1.0, never),
+        lambda: engine.copy_state(out, out, array("d", [0.0])),
+        lambda: engine.copy_state(memoryview(out).toreadonly(), out, out),
+    ):
+        with pytest.raises((ValueError, TypeError, OverflowError)):
+            call()
+
+
+def test_more_documents_asked_for_than_coins_allow_are_not_made() -> None:
+    engine = small()
+    assert engine.generate(2**62, array("d", [0.99] * 3), [], 1.0, 0, 1.0, never) == ([], 0)
+    found = engine.generate(2**62, array("d", [0.5] * 9), [], 1.0, 0, 1.0, never)
+    assert 9 - found.coins_used < 4
+
+
+def test_coins_and_weights_that_are_no_numbers_do_not_crash_generation() -> None:
+    engine = small(array("d", [float("nan")]) * 248)
+    coins = array("d", [float("nan"), 2.0, -1.0, float("inf"), 0.5])
+    for top_k, top_p in ((0, 1.0), (3, 0.5)):
+        for document in engine.generate(2, coins, [], 1.0, top_k, top_p, never).documents:
+            assert all(0 <= token < 4 for token in document)
+
+
+@settings(LASTING, max_examples=100)
+@example(length=17)
+@given(length=st.integers(0, 60))
+def test_documents_of_any_length_are_scored_up_to_the_block(length: int) -> None:
+    found = small().log_probabilities([[4] * length], never)
+    assert len(found[0]) == max(0, min(4, length - 1))
