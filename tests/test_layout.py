@@ -24,10 +24,14 @@ ORDER = """
     training sampling scoring explaining
     model recording options
     benchmarking
+    serving
+    serving.assembly serving.schemas serving.guard serving.jobs
+    exporting serving.app
+    serving.server
     terminal
     progress
     commands
-    commands.train commands.strings commands.inspect commands.bench
+    commands.train commands.strings commands.inspect commands.bench commands.export commands.serve
     commands.evaluate
     cli
     __main__
@@ -67,7 +71,13 @@ def test_a_file_imports_only_from_files_below_it(name: str) -> None:
 
 
 def test_heavy_packages_are_imported_in_one_file_each() -> None:
-    homes = {"torch": "engines.torch", "numpy": None, "rich": "progress", "shtab": "commands.inspect"}
+    homes = {
+        "torch": "engines.torch",
+        "numpy": None,
+        "rich": "progress",
+        "shtab": "commands.inspect",
+        "fastapi": "serving.app",
+    }
     for name, path in FILES.items():
         for found in imports(path):
             top = found.split(".")[0]

@@ -115,7 +115,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     header |= _layout(checkpoint.config, checkpoint.tokenizer.vocab_size)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the format wants the payload aligned
-    payload = b"".join(map(_little_endian, (state.parameters, state.m, state.v)))
+    payload = b"".join(map(little_endian, (state.parameters, state.m, state.v)))
     unhashed = struct.pack("<Q", len(text)) + text
     digest = hashlib.sha256(unhashed + payload).hexdigest().encode()
     return unhashed.replace(_UNHASHED.encode(), digest, 1) + payload
@@ -227,7 +227,8 @@ def _parsed(text: str) -> Any:
     return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
 
 
-def _little_endian(numbers: array[float]) -> bytes:
+def little_endian(numbers: array[float]) -> bytes:
+    """The numbers as they stand in files, whatever this machine's byte order."""
     if sys.byteorder == "big":
         numbers = array("d", numbers)
         numbers.byteswap()

@@ -26,6 +26,8 @@ VERBS = {
     "info": "inspect.info",
     "explain": "inspect.explain",
     "bench": "bench.bench",
+    "export": "export.export",
+    "serve": "serve.serve",
     "completion": "inspect.completion",
 }
 

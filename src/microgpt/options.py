@@ -53,6 +53,16 @@ examples:
   microgpt explain names.safetensors karia --grad --json
 """,
     "bench": "examples:\n  microgpt bench\n  microgpt bench --json --peer 'mine=./mine {data}' > figures.json\n",
+    "export": """\
+examples:
+  microgpt export names.safetensors --to html  one page: the model, its list, everything inside it to look at
+  microgpt export names.safetensors --to js    names.js and names.d.ts
+""",
+    "serve": """\
+examples:
+  microgpt serve                               the page on http://127.0.0.1:8000, training in the browser
+  microgpt serve names.safetensors --port 8080 --no-open
+""",
     "completion": "examples:\n  microgpt completion bash > ~/.local/share/bash-completion/completions/microgpt\n",
 }
 
@@ -80,6 +90,8 @@ def build_parser() -> Parser:
     _info(_verb(verbs, "info", "what a model file holds"))
     _explain(_verb(verbs, "explain", "one string, position by position"))
     _bench(_verb(verbs, "bench", "every engine against the reference on this machine"))
+    _export(_verb(verbs, "export", "a model as one HTML page or one JavaScript module"))
+    _serve(_verb(verbs, "serve", "the page and an HTTP interface on this machine"))
     shell = _verb(verbs, "completion", "print a shell's completion script")
     shell.add_argument("shell", choices=["bash", "zsh", "fish"])
     return parser
@@ -167,6 +179,22 @@ def _bench(p: Parser) -> None:
     p.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each figure, about (%(default)s)")
     p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="also time this command")
     p.add_argument("--json", action="store_true", help="machine, engines and figures as one object")
+
+
+def _export(p: Parser) -> None:
+    _model_argument(p)
+    p.add_argument("--to", required=True, choices=["html", "js"], help="what to make")
+    p.add_argument("-o", "--output", metavar="PATH", help="the file (<stem of MODEL>.html or .js)")
+    p.add_argument("--force", action="store_true", help="overwrite files that microgpt did not write")
+    p.add_argument("--no-check", action="store_true", help="do not read the result back")
+
+
+def _serve(p: Parser) -> None:
+    p.add_argument("model", nargs="?", metavar="MODEL", help="a .safetensors file (none: the page trains its own)")
+    p.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    p.add_argument("--port", type=int, default=8000, help="0: any free one (%(default)s)")
+    p.add_argument("--no-open", action="store_true", help="open no browser")
+    p.add_argument("--allow-remote", action="store_true", help="listen beyond this machine; a token is then required")
 
 
 def _model_argument(p: Parser) -> None:

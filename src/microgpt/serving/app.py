@@ -1,0 +1,236 @@
+"""The HTTP interface: a few routes over one model, JSON only, and the page at /.
+
+    /  /healthz  /openapi.json  /v1/sample  /v1/score  /v1/next  /v1/explain  /v1/train
+
+Serves no files, runs no regular expressions of strangers, keeps nothing between requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from starlette.exceptions import HTTPException
+
+from .. import __version__, corpus, explaining, sampling, scoring
+from ..config import Config
+from ..engines import Stop
+from ..errors import ConfigError, DataError, InputError, MicrogptError, NotFittedError
+from ..model import MicroGPT
+from ..randomness import Draws, fresh_seed
+from ..training import Session
+from . import assembly
+from .jobs import BusyError, Jobs, Watch
+from .schemas import (
+    ErrorAnswer,
+    ExplainAnswer,
+    ExplainRequest,
+    Health,
+    NextAnswer,
+    NextRequest,
+    SampleAnswer,
+    SampleRequest,
+    ScoreAnswer,
+    ScoreRequest,
+    TrainRequest,
+)
+
+TRAIN_SECONDS = 600.0  # that one /v1/train may take
+RETRY_AFTER = "1"  # seconds
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer, "description": says}
+    for code, says in {
+        400: "The body is not JSON",
+        401: "A token is required",
+        403: "The request comes from another page",
+        409: "There is no model, or its list is gone",
+        413: "The body is too large",
+        415: "The body is not JSON",
+        421: "The request names another host",
+        422: "A value is out of its range",
+        503: "Too busy",
+    }.items()
+}
+
+
+def create_app(model: MicroGPT | None, page: str) -> FastAPI:
+    """The routes over a model (or none: then only the page and training answer)."""
+    app = FastAPI(
+        title="microgpt",
+        version=__version__,
+        description="A tiny GPT for lists of short strings. Probabilities are natural logarithms.",
+        docs_url=None,
+        redoc_url=None,
+        responses=_REFUSALS,
+    )
+    jobs = app.state.jobs = Jobs()
+    _add_error_handlers(app)
+    _add_page(app, page, model is not None)
+    _add_model_routes(app, model, jobs)
+    _add_training(app, jobs)
+    return app
+
+
+def _add_page(app: FastAPI, page: str, has_model: bool) -> None:
+    policy = f"{assembly.content_security_policy()}; frame-ancestors 'none'"
+
+    @app.get("/", include_in_schema=False)
+    async def page_route() -> HTMLResponse:
+        return HTMLResponse(page, headers={"content-security-policy": policy})
+
+    @app.get("/healthz", response_model=Health)
+    async def healthz() -> Health:
+        return Health(status="ok", model=has_model)
+
+
+def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
+    def model() -> MicroGPT:
+        if found is None:
+            raise NotFittedError("no model is loaded", fix="start the server with one: microgpt serve MODEL")
+        return found
+
+    @app.post("/v1/sample", response_model=SampleAnswer)
+    async def sample(wanted: SampleRequest, request: Request) -> SampleAnswer:
+        seed = fresh_seed() if wanted.seed is None else wanted.seed
+        strings = await jobs.run(request, lambda stop: _sample(model(), wanted, seed, stop))
+        return SampleAnswer(strings=strings, seed=seed)
+
+    @app.post("/v1/score", response_model=ScoreAnswer)
+    async def score(wanted: ScoreRequest, request: Request) -> JSONResponse:
+        return JSONResponse({"scores": await jobs.run(request, lambda stop: _score(model(), wanted.strings, stop))})
+
+    @app.post("/v1/next", response_model=NextAnswer)
+    async def next_token(wanted: NextRequest, request: Request) -> JSONResponse:
+        row = await jobs.run(request, lambda stop: model().predict_proba(wanted.prefix))
+        return JSONResponse({"tokens": model().classes_, "probabilities": row})
+
+    @app.post("/v1/explain", response_model=ExplainAnswer)
+    async def explain(wanted: ExplainRequest, request: Request) -> JSONResponse:
+        return JSONResponse(await jobs.run(request, lambda stop: _explain(model(), wanted.text)))
+
+
+def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
+    filters = wanted.model_dump(exclude={"n", "seed", "novel"})
+    rules = sampling.Wanted(**filters, novel=model.known() if wanted.novel else ())
+    return list(sampling.sample(model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop))
+
+
+def _score(model: MicroGPT, strings: list[str], stop: Stop) -> list[dict[str, Any]]:
+    texts = map(corpus.one_line, strings)
+    found = scoring.score(model.engine_, model.tokenizer_, model.config_, texts, stop)
+    return [
+        {"text": one.text, "log_probability": _finite(one.log_probability), "tokens": one.tokens, "cut": one.cut}
+        for one in found
+    ]
+
+
+def _explain(model: MicroGPT, text: str) -> dict[str, Any]:
+    found = explaining.explain(model.engine_, model.tokenizer_, model.config_, text).to_dict()
+    del found["gradients"]
+    return found | {"losses": [_finite(loss) for loss in found["losses"]], "loss": _finite(found["loss"])}
+
+
+def _finite(number: float) -> float | None:
+    """JSON has no infinity."""
+    return number if math.isfinite(number) else None
+
+
+def _add_training(app: FastAPI, jobs: Jobs) -> None:
+    stream = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "step ..., done"}
+
+    @app.post("/v1/train", response_class=StreamingResponse, responses={200: stream})
+    async def train(wanted: TrainRequest, request: Request) -> StreamingResponse:
+        documents = corpus.from_iterable(wanted.documents)
+        config = Config(**wanted.model_dump(exclude={"documents"}))
+        jobs.require_place()  # later there is no status to say it with
+
+        async def events() -> AsyncIterator[str]:
+            try:
+                async with jobs.place(), jobs.watch(request, TRAIN_SECONDS) as stop:
+                    async for event, data in _progress(lambda put: _train(config, documents, stop, put)):
+                        yield f"event: {event}\ndata: {json.dumps(data)}\n\n"
+            except BusyError as error:
+                yield f"event: error\ndata: {json.dumps(_problem(str(error)))}\n\n"
+
+        return StreamingResponse(events(), media_type="text/event-stream")
+
+
+Event = tuple[str, dict[str, Any]]
+
+
+async def _progress(work: Callable[[Callable[[Event], None]], None]) -> AsyncIterator[Event]:
+    """What `work` puts, as it comes, from a thread of its own. Ends when it does."""
+    queue: asyncio.Queue[Event | None] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def put(event: Event | None) -> None:
+        loop.call_soon_threadsafe(queue.put_nowait, event)
+
+    def run() -> None:
+        try:
+            work(put)
+        except MicrogptError as error:
+            put(("error", _problem(error.what, error.where, error.fix)))
+        finally:
+            put(None)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    while (event := await queue.get()) is not None:
+        yield event
+
+
+def _train(config: Config, documents: corpus.Corpus, stop: Watch, put: Callable[[Event], None]) -> None:
+    """Train and sample as `microgpt train` does, telling every block of steps."""
+    session = Session.start(config, documents, "auto")
+    losses: list[float] = []
+    for block in session.run(stop):
+        losses = [step.loss for step in block]
+        put(("step", {"step": block[-1].step, "num_steps": config.num_steps, "losses": losses}))
+    if stop():
+        what = "training took too long" if stop.late() else "training was stopped"
+        put(("error", _problem(what)))
+        return
+    engine, tokenizer = session.engine, session.tokenizer
+    samples = list(sampling.sample(engine, tokenizer, config, 20, sampling.Wanted(), session.draws, stop))
+    put(("done", {"step": session.step, "loss": losses[-1], "samples": samples}))
+
+
+def _problem(what: str, where: str = "", fix: str = "") -> dict[str, Any]:
+    return {"error": {"what": what, "where": where, "fix": fix}}
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Every refusal in one form, none with a path of this machine, none echoing what was sent."""
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, BusyError):
+            return JSONResponse(_problem(str(error)), 503, {"retry-after": RETRY_AFTER})
+        if isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            broken = first["type"] == "json_invalid"
+            where = "" if broken else ".".join(map(str, first["loc"]))
+            return JSONResponse(
+                _problem("the body is not JSON" if broken else first["msg"], where), 400 if broken else 422
+            )
+        if isinstance(error, HTTPException):
+            return JSONResponse(_problem(str(error.detail)), error.status_code, error.headers)
+        problem = cast(MicrogptError, error)
+        if isinstance(error, InputError) or (isinstance(error, ConfigError) and "list" in problem.what):
+            return JSONResponse(_problem("the model's training list is not available"), 409)
+        if isinstance(error, NotFittedError):
+            return JSONResponse(_problem(problem.what, fix=problem.fix), 409)
+        if isinstance(error, (ConfigError, DataError)):
+            return JSONResponse(_problem(problem.what, problem.where, problem.fix), 422)
+        return JSONResponse(_problem("the request failed"), 500)
+
+    handler = cast(Callable[[Request, Exception], Awaitable[JSONResponse]], refused)
+    for kind in (BusyError, RequestValidationError, HTTPException, MicrogptError):
+        app.add_exception_handler(kind, handler)

@@ -1,0 +1,208 @@
+"""What stands before every handler: who may ask, how much, and for how long. Knows no model.
+
+A port on this machine is no trust boundary: any web page can make a browser send requests to it. So a
+request passes only if it names this server as its host and comes from this server's own page or from no
+page at all. Nothing here ever sends an Access-Control header.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import json
+import secrets
+from typing import Any, cast
+from urllib.parse import parse_qs
+
+import h11
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+BODY_LIMIT = 1 << 20  # bytes of one body
+HELD_LIMIT = 8 << 20  # bytes of all bodies at one time: 200 clients of 1 MiB each must not fill the memory
+DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
+CONNECTIONS = 512  # open at once; more are closed at once
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+]
+
+
+def new_token() -> str:
+    """128 random bits, for servers that others than this machine can reach."""
+    return secrets.token_hex(16)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches the address; names are not looked up."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+class Guard:
+    """ASGI middleware: refuses before any handler runs, reads bodies up to the limit, adds headers.
+
+    token: required as `Authorization: Bearer`, or for the page as `?token=`; None on loopback.
+    """
+
+    def __init__(self, app: ASGIApp, port: int, token: str | None = None) -> None:
+        self._app, self._token = app, token
+        self._held = 0  # bytes of bodies that have arrived and are not answered yet
+        names = ("127.0.0.1", "localhost", "[::1]")
+        self._hosts = {f"{name}:{port}".encode() for name in names}
+        if port == 80:  # which browsers leave out
+            self._hosts |= {name.encode() for name in names}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Refuse the request, or read its body and pass it on."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return  # a websocket: refused by not accepting
+        refusal = self._refusal(scope)
+        if refusal is not None:
+            await _answer(send, *refusal)
+            return
+        body = bytearray()
+        try:
+            refusal = await self._read_body(receive, body)
+            if refusal is not None:
+                await _answer(send, *refusal)
+                return
+            await self._pass_on(scope, bytes(body), receive, send)
+        finally:
+            self._held -= len(body)
+
+    async def _read_body(self, receive: Receive, body: bytearray) -> tuple[int, str] | None:
+        """Fill `body`; a refusal when it is too large. The protocol's deadline ends a body that trickles."""
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None  # the client left; the handler will see that too
+            piece = message.get("body", b"")
+            body += piece
+            self._held += len(piece)
+            if len(body) > BODY_LIMIT:
+                return 413, f"the body is larger than {BODY_LIMIT:,} bytes"
+            if self._held > HELD_LIMIT:
+                return 503, "too many large requests at once"
+            if not message.get("more_body", False):
+                return None
+
+    async def _pass_on(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
+        """Run the handler with the body that was read, and add our headers to what it answers."""
+        body: bytes | None = content
+
+        async def replay() -> Message:
+            nonlocal body
+            if body is None:
+                return await receive()  # only the client's leaving can come now
+            taken, body = body, None
+            return {"type": "http.request", "body": taken, "more_body": False}
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *HEADERS]
+            await send(message)
+
+        await self._app(scope, replay, send_with_headers)
+
+    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """Status and reason, or None for a request that may pass."""
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name, []).append(value)
+        hosts = headers.get(b"host", [])
+        if len(hosts) != 1 or (self._token is None and hosts[0] not in self._hosts):
+            return 421, "this server answers only to its own name"
+        if any(origin != b"http://" + hosts[0] for origin in headers.get(b"origin", [])):
+            return 403, "the request comes from another page"
+        if any(site not in (b"same-origin", b"none") for site in headers.get(b"sec-fetch-site", [])):
+            return 403, "the request comes from another site"
+        if self._token is not None and not self._has_token(scope, headers):
+            return 401, "a token is required: Authorization: Bearer TOKEN"
+        if scope["method"] == "POST":
+            types = [value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])]
+            if types != [b"application/json"]:
+                return 415, "the body must be application/json"
+        lengths = headers.get(b"content-length", [b"0"])
+        if len(lengths[0]) > 12 or (lengths[0].isdigit() and int(lengths[0]) > BODY_LIMIT):
+            return 413, f"the body is larger than {BODY_LIMIT:,} bytes"
+        return None
+
+    def _has_token(self, scope: Scope, headers: dict[bytes, list[bytes]]) -> bool:
+        given = [value.removeprefix(b"Bearer ") for value in headers.get(b"authorization", [])]
+        if scope["path"] == "/":
+            query = parse_qs(scope["query_string"].decode("latin-1"))
+            given += [value.encode("latin-1", "replace") for value in query.get("token", [])]
+        wanted = cast(str, self._token).encode()
+        return any(hmac.compare_digest(value, wanted) for value in given)
+
+
+async def _answer(send: Send, status: int, what: str) -> None:
+    body = json.dumps({"error": {"what": what, "where": "", "fix": ""}}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(b"connection", b"close"), *HEADERS]  # what is left of the request is not read
+    if status == 503:
+        headers.append((b"retry-after", b"1"))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class DeadlineProtocol(H11Protocol):
+    """uvicorn's HTTP protocol with the deadlines it lacks: for a request to arrive, for a client to read."""
+
+    _arrival: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the clock, or close at once when too many are connected."""
+        super().connection_made(transport)
+        if len(self.connections) > CONNECTIONS:
+            transport.abort()
+            return
+        self._arrival = self._after_deadline()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop both clocks."""
+        self._stop("_arrival")
+        self._stop("_reading")
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """The clock stops when a request has arrived whole."""
+        super().data_received(data)
+        if self.conn.their_state is h11.DONE:
+            self._stop("_arrival")
+
+    def on_response_complete(self) -> None:
+        """The clock starts for the next request on this connection."""
+        super().on_response_complete()
+        self._stop("_arrival")
+        if not self.transport.is_closing():
+            self._arrival = self._after_deadline()
+
+    def pause_writing(self) -> None:
+        """The client does not take what is sent: give it until the deadline."""
+        super().pause_writing()
+        self._reading = self._after_deadline()
+
+    def resume_writing(self) -> None:
+        """It does take it."""
+        super().resume_writing()
+        self._stop("_reading")
+
+    def _after_deadline(self) -> asyncio.TimerHandle:
+        return self.loop.call_later(DEADLINE, self.transport.abort)
+
+    def _stop(self, name: str) -> None:
+        timer: Any = getattr(self, name)
+        if timer is not None:
+            timer.cancel()
+            setattr(self, name, None)

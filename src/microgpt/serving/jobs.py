@@ -1,0 +1,93 @@
+"""Engine work behind the server: a few threads, a bounded queue, and a stop that acts within milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from ..engines import Stop
+
+Result = TypeVar("Result")
+WAITING = 128  # jobs that may wait for a thread
+SECONDS = 30.0  # that one job may compute
+
+
+class BusyError(Exception):
+    """All threads are taken and the queue is full, or a job took too long."""
+
+
+class Jobs:
+    """Runs functions of a `Stop` in threads; stops them when the client leaves or the server ends."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._slots = asyncio.Semaphore(min(4, os.cpu_count() or 1))
+        self._waiting = 0
+
+    async def run(self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS) -> Result:
+        """The function's result. Raises BusyError when there is no place, or no time left."""
+        async with self.place(), self.watch(request, seconds) as stop:
+            result = await asyncio.to_thread(work, stop)
+            if stop.late():
+                raise BusyError(f"the request took more than {seconds:g} s")
+            return result
+
+    def require_place(self) -> None:
+        """Raises BusyError when too many wait."""
+        if self._waiting >= WAITING:
+            raise BusyError("too many requests are waiting")
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """One of the threads, after waiting for it. Raises BusyError when too many wait."""
+        self.require_place()
+        self._waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._slots.release()
+
+    @asynccontextmanager
+    async def watch(self, request: Request, seconds: float) -> AsyncIterator[Watch]:
+        """A `Stop` that answers True when the client has left, the server ends, or time is up."""
+        found = Watch(self.stopping, time.monotonic() + seconds)
+        task = asyncio.create_task(_until_gone(request, found))
+        try:
+            yield found
+        finally:
+            found.gone.set()
+            task.cancel()
+
+
+class Watch:
+    """Why work should stop; called by engines as their `Stop`."""
+
+    def __init__(self, stopping: threading.Event, until: float) -> None:
+        self.gone = threading.Event()
+        self._stopping, self._until = stopping, until
+
+    def late(self) -> bool:
+        """Whether time is up."""
+        return time.monotonic() > self._until
+
+    def __call__(self) -> bool:
+        """Whether to give up."""
+        return self.gone.is_set() or self._stopping.is_set() or self.late()
+
+
+async def _until_gone(request: Request, watch: Watch) -> None:
+    message: dict[str, Any] = {"type": ""}
+    while message["type"] != "http.disconnect":
+        message = dict(await request.receive())
+    watch.gone.set()

@@ -1,0 +1,519 @@
+"""The HTTP interface: who may ask, what is answered, and that nothing holds it up (promises R20 to R25)."""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import itertools
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
+
+from microgpt import MicroGPT
+
+try:
+    import fastapi  # noqa: F401
+
+    from microgpt.serving import app as app_module
+    from microgpt.serving import guard, jobs, server
+except ImportError:
+    skip_or_fail("serve", "the serve extra is not installed")
+
+ROUTES = [("GET", "/"), ("GET", "/healthz"), ("GET", "/openapi.json")]
+ROUTES += [("POST", f"/v1/{name}") for name in ("sample", "score", "next", "explain", "train")]
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture(scope="module")
+def model() -> MicroGPT:
+    return MicroGPT(**TINY, engine="scalar").fit(TINY_DOCUMENTS)
+
+
+@pytest.fixture(scope="module")
+def model_path(model: MicroGPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    model.save(path)
+    return path
+
+
+class Live:
+    """A server in a thread of this process."""
+
+    def __init__(self, model: MicroGPT | None) -> None:
+        self.app = app_module.create_app(model, "<title>page</title>")
+        self.socket = server.listen("127.0.0.1", 0, False)
+        self.port: int = self.socket.getsockname()[1]
+        self.server = server.Server(self.app, self.port, None)
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread.start()
+        while not self.server.started:
+            time.sleep(0.01)
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = JSON) -> tuple[int, Any, Any]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+        connection.close()
+        return answer.status, json.loads(text) if text.startswith("{") else text, answer.headers
+
+    def raw(self, data: bytes, timeout: float = 20) -> bytes:
+        """Everything the server answers to these bytes until it closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
+            try:
+                connection.sendall(data)
+                return b"".join(iter(lambda: connection.recv(65_536), b""))
+            except ConnectionError:
+                return b""
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self.thread.join(10)
+
+
+@contextmanager
+def live(model: MicroGPT | None) -> Iterator[Live]:
+    found = Live(model)
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="module")
+def here(model: MicroGPT) -> Iterator[Live]:
+    with live(model) as found:
+        yield found
+
+
+# ---- answers ----
+
+
+def test_same_seed_gives_the_strings_of_the_library(here: Live, model: MicroGPT) -> None:
+    wanted = {"n": 7, "temperature": 0.9, "top_k": 3, "prefix": "a", "unique": True, "seed": 11}
+    status, found, _ = here.ask("POST", "/v1/sample", wanted)
+    assert (status, found) == (200, {"strings": model.sample(**wanted), "seed": 11})  # type: ignore[arg-type]
+
+
+def test_score_next_and_explain_are_the_librarys(here: Live, model: MicroGPT) -> None:
+    _, found, _ = here.ask("POST", "/v1/score", {"strings": ["ab", "abbaabba", ""]})
+    assert [one["log_probability"] for one in found["scores"]] == model.score_samples(["ab", "abbaabba", ""])
+    assert [one["cut"] for one in found["scores"]] == [False, True, False]
+    _, found, _ = here.ask("POST", "/v1/next", {"prefix": "ab"})
+    assert found == {"tokens": model.classes_, "probabilities": model.predict_proba("ab")}
+    _, found, _ = here.ask("POST", "/v1/explain", {"text": "abba"})
+    expected = model.explain("abba").to_dict()
+    assert found == {name: value for name, value in expected.items() if name != "gradients"}
+
+
+def test_train_streams_every_loss_and_the_references_samples(here: Live, model: MicroGPT) -> None:
+    status, text, headers = here.ask("POST", "/v1/train", {"documents": TINY_DOCUMENTS, **TINY})
+    assert status == 200 and headers["content-type"].startswith("text/event-stream")
+    events = [dict(line.split(": ", 1) for line in block.split("\n")) for block in text.strip().split("\n\n")]
+    data = [json.loads(event["data"]) for event in events]
+    losses = [loss for event, one in zip(events, data) if event["event"] == "step" for loss in one["losses"]]
+    assert losses == model.losses_
+    assert events[-1]["event"] == "done" and len(data[-1]["samples"]) == 20
+
+
+def test_without_a_model_the_page_and_training_answer_and_the_rest_says_why() -> None:
+    with live(None) as here:
+        assert here.ask("GET", "/")[0] == 200
+        assert here.ask("GET", "/healthz")[1] == {"status": "ok", "model": False}
+        status, found, _ = here.ask("POST", "/v1/sample", {})
+        assert status == 409 and "microgpt serve MODEL" in found["error"]["fix"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "where"),
+    [
+        ("/v1/sample", {"n": 0}, "body.n"),
+        ("/v1/sample", {"n": "3"}, "body.n"),
+        ("/v1/sample", {"temperature": 0}, "body.temperature"),
+        ("/v1/sample", {"seed": 2**64}, "body.seed"),
+        ("/v1/sample", {"match": "(a+)+$"}, "body.match"),
+        ("/v1/sample", {"prefix": "xyz"}, "character 1 of 'xyz'"),
+        ("/v1/sample", {"prefix": "ababa"}, "option prefix"),
+        ("/v1/score", {"strings": ["a", 3]}, "body.strings.1"),
+        ("/v1/explain", {"text": ""}, "body.text"),
+        ("/v1/next", {"prefix": "\ud800"}, "body.prefix"),
+        ("/v1/train", {"documents": []}, "body.documents"),
+        ("/v1/train", {"documents": ["a"], "n_embd": 10, "n_head": 3}, "options n_embd and n_head"),
+        ("/v1/train", {"documents": ["a"], "learning_rate": 0}, "body.learning_rate"),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(here: Live, path: str, body: Any, where: str) -> None:
+    status, found, _ = here.ask("POST", path, body)
+    assert status == 422
+    assert where in found["error"]["where"]
+
+
+def test_a_list_that_is_gone_is_a_409_without_its_path(model_path: Path) -> None:
+    with live(MicroGPT.load(model_path, engine="scalar")) as here:
+        status, found, _ = here.ask("POST", "/v1/sample", {"novel": True})
+        assert status == 409
+        assert str(model_path.parent) not in json.dumps(found)
+
+
+# ---- R20: who may ask ----
+
+
+def test_guard_refuses_before_any_handler_and_never_allows_an_origin() -> None:
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> tuple[int, list[Any]]:
+        sent: list[Any] = []
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        await guard.Guard(app, 8000)(scope, receive, send)
+        return sent[0]["status"], sent[0]["headers"]
+
+    hosts = [b"127.0.0.1:8000", b"localhost:8000", b"[::1]:8000", b"evil.example", b"127.0.0.1:8001", b"", None]
+    origins = [None, b"same", b"null", b"http://evil.example", b"http://127.0.0.1:8001", b"https://127.0.0.1:8000"]
+    sites = [None, b"same-origin", b"none", b"cross-site", b"same-site", b"nonsense"]
+    types = [b"application/json", b"application/json; charset=utf-8", b"text/plain", b"multipart/form-data", None]
+    count = allowed = 0
+    loop = asyncio.new_event_loop()
+    for (method, path), host, origin, site, kind in itertools.product(ROUTES, hosts, origins, sites, types):
+        origin = b"http://" + (host or b"") if origin == b"same" else origin
+        pairs = [(b"host", host), (b"origin", origin), (b"sec-fetch-site", site), (b"content-type", kind)]
+        headers = [(name, value) for name, value in pairs if value is not None]
+        reached.clear()
+        status, answered = loop.run_until_complete(ask(method, path, headers))
+        ours = host in hosts[:3] and origin in (None, b"http://" + (host or b"")) and site in sites[:3]
+        ours = ours and (method == "GET" or kind in types[:2])
+        assert (status == 200) == ours == bool(reached), (method, path, headers)
+        assert not any(name.startswith(b"access-control") for name, _ in answered)
+        count, allowed = count + 1, allowed + ours
+    assert count == len(ROUTES) * 7 * 6 * 6 * 5 and 0 < allowed < count
+
+
+def test_two_hosts_are_refused(here: Live) -> None:
+    name = f"127.0.0.1:{here.port}"
+    answer = here.raw(f"GET /healthz HTTP/1.1\r\nHost: {name}\r\nHost: evil.example\r\n\r\n".encode())
+    assert answer.split()[1] in (b"400", b"421")
+
+
+def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -> None:
+    from functools import partial
+    from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+    from page_support import chromium
+
+    reached: list[str] = []
+    before = app_module.scoring.score
+
+    def count(*args: Any) -> Any:
+        reached.append("score")
+        return before(*args)
+
+    (tmp_path / "evil.html").write_text("<title>evil</title><iframe name=box></iframe>")
+    other = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    target = f"http://127.0.0.1:{here.port}"
+    script = """async (target) => {
+      const say = (promise) => promise.then((answer) => answer.type, () => "refused");
+      const body = JSON.stringify({ strings: ["a"] }), found = [];
+      const headers = { "content-type": "application/json" };
+      found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, headers })));
+      found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, mode: "no-cors" })));
+      found.push(await say(fetch(`${target}/healthz`)));
+      const event = (node, names) => new Promise((r) => names.forEach((n) => node.addEventListener(n, () => r(n))));
+      const image = new Image();
+      image.src = `${target}/healthz`;
+      found.push(await event(image, ["load", "error"]));
+      found.push(await event(new EventSource(`${target}/v1/train`), ["open", "error"]));
+      const form = document.createElement("form"), input = document.createElement("input");
+      Object.assign(form, { action: `${target}/v1/score`, method: "post", target: "box", enctype: "text/plain" });
+      Object.assign(input, { name: '{"strings":["a"],"x":"', value: '"}' });
+      form.append(input);
+      document.body.append(form);
+      const shown = event(document.querySelector("iframe"), ["load"]);
+      form.submit();
+      await shown;
+      return found;
+    }"""
+    app_module.scoring.score = count  # type: ignore[assignment]
+    try:
+        with chromium() as browser:
+            page = browser.new_page()
+            page.goto(f"http://127.0.0.1:{other.server_port}/evil.html")
+            found = page.evaluate(script, target)
+    finally:
+        app_module.scoring.score = before
+        other.shutdown()
+    assert found[0] == found[2] == "refused" and found[3] == found[4] == "error"
+    assert reached == []
+
+
+# ---- R21: exposure ----
+
+
+def serve(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "microgpt", "serve", "--no-open", "--port", "0", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def port_of(process: subprocess.Popen[str]) -> int:
+    assert process.stderr is not None
+    for line in process.stderr:
+        found = re.search(r"serving http://[^/]*:(\d+)/", line)
+        if found:
+            return int(found[1])
+    raise AssertionError(f"the server ended with {process.wait()}")
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.org"])
+def test_listening_beyond_this_machine_needs_a_decision(host: str) -> None:
+    process = serve("--host", host)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "--allow-remote" in error
+
+
+def test_remote_servers_want_a_token_and_do_not_log_it() -> None:
+    process = serve("--host", "0.0.0.0", "--allow-remote")
+    port = port_of(process)
+    assert process.stderr is not None
+    token = process.stderr.readline().split("token: ")[1].split()[0]
+    assert len(bytes.fromhex(token)) == 16
+
+    def status(path: str, headers: dict[str, str]) -> int:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+
+    assert [status("/healthz", {}), status("/", {}), status("/healthz?token=" + token, {})] == [401, 401, 401]
+    assert status("/healthz", {"Authorization": "Bearer " + "0" * 32}) == 401
+    assert status("/healthz", {"Authorization": f"Bearer {token}"}) == status(f"/?token={token}", {}) == 200
+    process.send_signal(signal.SIGINT)
+    out, error = process.communicate(timeout=10)
+    assert token not in out + error
+
+
+# ---- R22: slow and greedy clients ----
+
+
+@pytest.fixture
+def hasty(model: MicroGPT, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    monkeypatch.setattr(guard, "DEADLINE", 1.0)
+    with live(model) as found:
+        yield found
+
+
+def trickle(here: Live, pieces: list[bytes]) -> float:
+    """Seconds until the server closes on a client that sends a piece each 0.2 s."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
+        connection.settimeout(0.2)
+        for piece in itertools.chain(pieces, itertools.repeat(b"")):
+            assert time.monotonic() - began < 15, "the connection stays open"
+            try:
+                connection.sendall(piece)
+                if not connection.recv(65_536):
+                    break
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+    return time.monotonic() - began
+
+
+@pytest.mark.parametrize("kind", ["silent", "headers", "body", "second request"])
+def test_slow_clients_are_closed_at_the_deadline(hasty: Live, kind: str) -> None:
+    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\nContent-Type: application/json\r\n".encode()
+    first = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\n\r\n".encode()
+    pieces = {
+        "silent": [],
+        "headers": [head, *[b"X: y\r\n"] * 60],
+        "body": [head + b"Content-Length: 500\r\n\r\n", *[b" "] * 60],
+        "second request": [first, *[b"G"] + [b"E"] * 60],
+    }[kind]
+    assert trickle(hasty, pieces) < 5
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("pieces", [[], [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 100]])
+def test_the_deadline_is_ten_seconds(here: Live, pieces: list[bytes]) -> None:
+    assert 9 < trickle(here, pieces) < 11
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [b"Content-Length: 300000000", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked"],
+)
+def test_bodies_above_1_mib_are_413(here: Live, framing: bytes) -> None:
+    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n".encode()
+    body = b"100000\r\n" + b" " * 0x100000 + b"\r\n10\r\n" + b" " * 16 + b"\r\n" if b"chunked" in framing else b""
+    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
+        connection.sendall(head + framing + b"\r\n\r\n" + body)
+        assert connection.recv(1000).split()[1] in (b"413", b"400")
+
+
+def test_health_answers_beside_200_silent_connections(here: Live) -> None:
+    silent = [socket.create_connection(("127.0.0.1", here.port), 20) for _ in range(200)]
+    try:
+        assert all(here.ask("GET", "/healthz")[0] == 200 for _ in range(20))
+    finally:
+        for connection in silent:
+            connection.close()
+
+
+# ---- R23: many, and gone ----
+
+
+def test_32_parallel_seeded_requests_equal_the_command_line(here: Live, model_path: Path) -> None:
+    def ask(seed: int) -> list[str]:
+        status, found, _ = here.ask("POST", "/v1/sample", {"n": 5, "seed": seed})
+        assert status == 200
+        return found["strings"]  # type: ignore[no-any-return]
+
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(ask, range(32)))
+    for seed in (0, 31):
+        command = [sys.executable, "-m", "microgpt", "sample", str(model_path), "-n", "5", "--seed", str(seed)]
+        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        assert told == "".join(f"{text}\n" for text in found[seed])
+    loaded = MicroGPT.load(model_path, engine="scalar")
+    assert found == [loaded.sample(5, seed=seed) for seed in range(32)]
+
+
+def test_the_engine_stops_when_its_client_leaves(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def endless(model: Any, wanted: Any, seed: int, stop: Any) -> list[str]:
+        begun.set()
+        while not stop():
+            time.sleep(0.001)
+        ended.set()
+        return []
+
+    monkeypatch.setattr(app_module, "_sample", endless)
+    body = b"{}"
+    head = f"POST /v1/sample HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
+        connection.sendall(head.encode() + b"Content-Length: 2\r\n\r\n" + body)
+        assert begun.wait(10)
+        assert not ended.is_set()
+    assert ended.wait(1.0)  # 100 ms is the promise; a loaded machine gets more
+
+
+def test_a_full_queue_is_503_and_says_when_to_come_back(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "WAITING", 0)
+    for path, body in (("/v1/sample", {}), ("/v1/train", {"documents": ["a"]})):
+        status, _, headers = here.ask("POST", path, body)
+        assert (status, headers["retry-after"]) == (503, "1")
+
+
+def test_bodies_together_are_bounded(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "HELD_LIMIT", 1000)
+    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n"
+    with socket.create_connection(("127.0.0.1", here.port), 20) as slow:
+        slow.sendall(head.encode() + b"Content-Length: 1000\r\n\r\n" + b" " * 900)
+        for _ in range(100):  # until the slow body has arrived
+            status, _, headers = here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})
+            if status == 503:
+                break
+            time.sleep(0.02)
+        assert (status, headers["retry-after"]) == (503, "1")
+    for _ in range(100):  # the slow client is gone, and what it held with it
+        if here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200:
+            break
+        time.sleep(0.02)
+    assert here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200
+
+
+def test_a_job_that_takes_too_long_is_given_up(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hasty(self: Any, request: Any, work: Any, seconds: float = 0.05) -> Any:
+        return await before(self, request, work, seconds)
+
+    def endless(model: Any, wanted: Any, seed: int, stop: Any) -> list[str]:
+        while not stop():
+            time.sleep(0.001)
+        return []
+
+    before = jobs.Jobs.run
+    monkeypatch.setattr(jobs.Jobs, "run", hasty)
+    monkeypatch.setattr(app_module, "_sample", endless)
+    assert here.ask("POST", "/v1/sample", {})[0] == 503
+
+
+# ---- R24: the end ----
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("streaming", [False, True])
+def test_signals_end_the_server_within_two_seconds(number: signal.Signals, streaming: bool) -> None:
+    process = serve()
+    port = port_of(process)
+    with socket.create_connection(("127.0.0.1", port), 10) as stream:
+        if streaming:
+            body = json.dumps({"documents": ["abc", "bcd"], "num_steps": 100_000}).encode()
+            head = f"POST /v1/train HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+            stream.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            assert b"200 OK" in stream.recv(1000)
+        began = time.monotonic()
+        process.send_signal(number)
+        process.communicate(timeout=10)
+        assert time.monotonic() - began < 2
+    assert process.returncode in ((130,) if number == signal.SIGINT else (143, -signal.SIGTERM))
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
+
+
+def test_a_port_in_use_is_exit_75() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        process = serve("--port", str(taken.getsockname()[1]))
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 75 and "in use" in error
+
+
+# ---- R25: nonsense ----
+
+
+def test_raw_nonsense_never_makes_an_error_of_ours(here: Live) -> None:
+    name = f"Host: 127.0.0.1:{here.port}\r\n".encode()
+    kind = b"Content-Type: application/json\r\n"
+    close = b"Connection: close\r\n\r\n"
+    bodies = [b"", b"{", b"[]", b"null", b"NaN", b'{"n":1e999}', b'{"n":' + b"9" * 5000 + b"}"]
+    bodies += [b"[" * 100_000, b"\xff\xfe", b'"\\ud800"']
+    requests = [b"\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"]
+    requests += [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n"]
+    requests += [b"GET /%00%ff/../../etc/passwd HTTP/1.1\r\n" + name + close, b"TRACE / HTTP/1.1\r\n" + name + close]
+    requests += [b"GET / HTTP/1.1\r\n" + name + b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + close]
+    for body, path in itertools.product(bodies, (b"sample", b"score", b"train")):
+        head = b"POST /v1/" + path + b" HTTP/1.1\r\n" + name + kind + b"Connection: close\r\n"
+        requests.append(head + b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body)
+    for request in requests:
+        answer = here.raw(request)
+        assert not answer.startswith(b"HTTP/1.1 5"), request[:80]
+        assert os.fspath(Path.home()).encode() not in answer and b"Traceback" not in answer
+    assert here.ask("GET", "/healthz")[0] == 200
