@@ -43,12 +43,7 @@ def is_ours(start: bytes) -> bool:
 
 def documents_of(model: checkpoint.Checkpoint) -> list[str]:
     """The list the model was trained on, read again from where it was. Raises MicrogptError when it is not there."""
-    if model.data.source == "python":
-        raise ConfigError("the model does not keep the list it was trained on", fix="train from a file")
-    source = corpus.read(model.data.source.split(", "))
-    if source.fingerprint() != model.data.fingerprint:
-        raise ConfigError("the list the model was trained on has changed", where=quote(model.data.source))
-    return source.documents
+    return corpus.again(model.data.origin, model.data.fingerprint).documents
 
 
 def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict[str, Any]:
@@ -56,8 +51,8 @@ def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict
     lists = assembly.built_in_lists()
     if model is None:
         return {"lists": lists, "model": None}
-    if documents and model.data.source != corpus.BUILTIN:
-        lists = [{"name": Path(model.data.source).name, "text": "\n".join(documents)}, *lists[1:]]
+    if documents and model.data.origin != corpus.Origin():
+        lists = [{"name": Path(model.data.origin.sources[0]).name, "text": "\n".join(documents)}, *lists[1:]]
     state = model.state
     return {
         "lists": lists,
