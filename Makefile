@@ -25,10 +25,10 @@ demo: build
 	$(BIN)/microgpt train
 
 test: build
-	$(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
 
 soak: build
-	$(BIN)/python -m pytest -m "soak or not soak" --timeout 0
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "soak or not soak" --timeout 0
 
 bench: build
 	$(BIN)/python benchmarks/update.py

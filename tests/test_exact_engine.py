@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import importlib.machinery
 import importlib.util
-import json
 import math
 import os
 import random
@@ -17,10 +16,10 @@ import sys
 import threading
 import time
 from array import array
-from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import GOLDENS, golden
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -37,9 +36,8 @@ if path := os.environ.get("MICROGPT_TEST_NATIVE"):
     loader.exec_module(sys.modules["microgpt._native"])
 
 _native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
-from microgpt.engines.exact import ExactEngine
+from microgpt.engines.exact import ExactEngine  # noqa: E402 - after the module under test
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
 ISAS: list[str] = _native.about()["isas"]
 WAYS = [(isa, libm) for isa in ISAS for libm in ("", "system") if isa != "baseline" or libm]
 EXAMPLES = int(os.environ.get("MICROGPT_TEST_EXAMPLES", "200"))
@@ -61,15 +59,9 @@ def bits(numbers: Any) -> bytes:
 
 def run_golden(name: str, **ways: str) -> None:
     """The recorded run, whole, one step a call: losses, parameters after every step, samples."""
-    file = SHARED / "golden" / f"{name}.json"
-    if not file.exists():
-        pytest.skip(f"recorded runs are not here: {file}")
-    golden = json.loads(file.read_text())
-    values = {key: json.loads(value) for key, value in golden["settings"].items()}
-    temperature = values.pop("temperature", 0.5)
-    config = Config(**values)
-    data = name if (SHARED / "data" / f"{name}.txt").exists() else "us-names-2018"
-    documents = reference.read_documents((SHARED / "data" / f"{data}.txt").read_text(encoding="utf-8"))
+    expected = golden(name)
+    config = expected.config
+    documents = reference.read_documents(expected.data.read_text(encoding="utf-8"))
     rng = random.Random(config.seed)
     rng.shuffle(documents)
     alphabet = reference.alphabet_of(documents)
@@ -80,16 +72,16 @@ def run_golden(name: str, **ways: str) -> None:
         batch = [reference.encode(documents[i], alphabet) for i in reference.batch_indices(step, 1, len(documents))]
         rate = reference.learning_rate_at(step, config.num_steps, config.learning_rate)
         run = engine.steps([batch], [rate], never)
-        assert [loss.hex() for loss in run.losses] == [golden["loss_hex"][step]], f"loss of step {step}"
+        assert [loss.hex() for loss in run.losses] == [expected.loss_hex[step]], f"loss of step {step}"
         digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
-        assert digest == golden["params_sha256"][step], f"parameters after step {step}"
+        assert digest == expected.params_sha256[step], f"parameters after step {step}"
     coins = array("d", [rng.random() for _ in range(20 * config.block_size)])
-    samples = engine.generate(20, coins, [], temperature, 0, 1.0, never).documents
-    assert ["".join(alphabet[token] for token in sample) for sample in samples] == golden["samples"]
+    samples = engine.generate(20, coins, [], expected.temperature, 0, 1.0, never).documents
+    assert ["".join(alphabet[token] for token in sample) for sample in samples] == expected.samples
 
 
 @pytest.mark.parametrize("isa,libm", WAYS)
-@pytest.mark.parametrize("name", ["two-layers", "long", "seed7", "cities", "makemore-names", "us-names-2018"])
+@pytest.mark.parametrize("name", GOLDENS)
 def test_exact_engine_repeats_the_recorded_run_to_the_last_bit(name: str, isa: str, libm: str) -> None:
     run_golden(name, isa=isa, libm=libm)
 

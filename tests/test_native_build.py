@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-RECORDED = ROOT.parent / "shared" / "golden" / "two-layers.json"
 ABOUT = """
 import importlib.util as u
 spec = u.spec_from_file_location('_native', {path!r}); m = u.module_from_spec(spec); spec.loader.exec_module(m)
@@ -48,14 +47,13 @@ def build(folder: Path, *options: str) -> Path:
 def judge(module: Path, choice: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The tests of the exact engine whose names match `choice`, on that module."""
     return run(
-        sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", choice,
+        sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-k", choice,
         ROOT / "tests" / "test_exact_engine.py",
         MICROGPT_TEST_NATIVE=str(module), **environment,
     )  # fmt: skip
 
 
 @needs_tools
-@pytest.mark.skipif(not RECORDED.exists(), reason=f"recorded runs are not here: {RECORDED}")
 @pytest.mark.parametrize("flag", ["-ffp-contract=fast", "-ffast-math"])
 def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(tmp_path: Path, flag: str) -> None:
     module = build(tmp_path, "-DMICROGPT_ISAS=avx2", f"-DMICROGPT_UNSAFE_FLAGS={flag}")
@@ -80,13 +78,13 @@ def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_saniti
         "not ten_thousand and not makemore and not us-names and not huge_step and not wide_deep",
         LD_PRELOAD=":".join(libraries),
         PYTHONMALLOC="malloc",
-        ASAN_OPTIONS=f"detect_leaks=0:log_path={tmp_path}/report",  # the interpreter keeps what it has
-        UBSAN_OPTIONS=f"print_stacktrace=1:halt_on_error=1:log_path={tmp_path}/report",
+        ASAN_OPTIONS="detect_leaks=0",  # the interpreter keeps what it has
+        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
         MICROGPT_TEST_EXAMPLES="15",
     )
-    reports = "".join(file.read_text() for file in tmp_path.glob("report*"))
-    assert verdict.returncode == 0, verdict.stdout + verdict.stderr + reports
-    assert reports == ""
+    said = verdict.stdout + verdict.stderr
+    assert verdict.returncode == 0, said
+    assert "runtime error" not in said and "AddressSanitizer" not in said, said
 
 
 @needs_tools

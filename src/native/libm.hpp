@@ -110,7 +110,7 @@ MICROGPT_INLINE Vec exp_of_sum(Vec x, Vec tail, bool has_tail) {
     if (has_tail) r = r + tail;
     const Bits index = k & broadcast_bits(127);
     const Bits head = bits_of(gather(reinterpret_cast<const double*>(exp_table.head), index));
-    const Vec scale = from_bits(head + (k << 45));
+    const Vec scale = from_bits(wrapped_sum(head, k << 45));
     const Vec r2 = r * r;
     const Vec low = fma(r, broadcast(0x1.555555555543cp-3), broadcast(0x1.ffffffffffdbdp-2));
     const Vec high = fma(r, broadcast(0x1.1111167a4d017p-7), broadcast(0x1.55555cf172b91p-5));
@@ -131,10 +131,10 @@ MICROGPT_INLINE Vec vector_exp(Vec x) {
 // log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y high + y low).
 MICROGPT_INLINE Vec vector_pow(Vec x, Vec y) {
     const Bits outside = ~((x > 0x1p-140) & (x < 0x1p140));
-    const Bits offset = bits_of(x) - broadcast_bits(log_start);
+    const Bits offset = wrapped_difference(bits_of(x), broadcast_bits(log_start));
     const Bits index = (offset >> 45) & broadcast_bits(127);
     const Bits k = offset >> 52;
-    const Vec z = from_bits(bits_of(x) - (k << 52));
+    const Vec z = from_bits(wrapped_difference(bits_of(x), k << 52));
     const Vec whole = __builtin_convertvector(k, Vec);
     const Vec r = fma(z, gather(log_table.inverse, index), broadcast(-1.0));
     const Vec t1 = fma(whole, broadcast(0x1.62e42fefa3800p-1), gather(log_table.head, index));

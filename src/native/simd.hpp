@@ -30,6 +30,13 @@ MICROGPT_INLINE Vec broadcast(double x) { return x - Vec{}; }  // x - 0 is x, al
 MICROGPT_INLINE Bits broadcast_bits(std::int64_t x) { return x - Bits{}; }
 MICROGPT_INLINE Bits bits_of(Vec x) { return reinterpret_cast<Bits>(x); }
 MICROGPT_INLINE Vec from_bits(Bits x) { return reinterpret_cast<Vec>(x); }
+// Sums and differences of bit patterns, modulo 2^64: signed integers must not overflow.
+MICROGPT_INLINE Bits wrapped_sum(Bits x, Bits y) {
+    return reinterpret_cast<Bits>(reinterpret_cast<Unsigned>(x) + reinterpret_cast<Unsigned>(y));
+}
+MICROGPT_INLINE Bits wrapped_difference(Bits x, Bits y) {
+    return reinterpret_cast<Bits>(reinterpret_cast<Unsigned>(x) - reinterpret_cast<Unsigned>(y));
+}
 MICROGPT_INLINE Vec select(Bits mask, Vec yes, Vec no) { return mask ? yes : no; }
 MICROGPT_INLINE Vec larger(Vec x, Vec y) { return x < y ? y : x; }  // x where either is NaN
 MICROGPT_INLINE Vec magnitude(Vec x) { return from_bits(bits_of(x) & broadcast_bits(INT64_MAX)); }
