@@ -106,10 +106,8 @@ def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
     if has_engine("exact"):  # the scalar one would take five minutes
         model = MicroGPT(engine="exact").fit(record.data)
         assert found["parameters"] == close(list(model.engine_.state().parameters))  # largest difference seen: 5.3e-15
-        for row, expected_row in zip(
-            found["karia"]["probabilities"], model.explain("karia").probabilities, strict=True
-        ):
-            assert row == close(expected_row)
+        for row, exact in zip(found["karia"]["probabilities"], model.explain("karia").probabilities, strict=True):
+            assert row == close(exact)
     assert found["check"]["numeric"] == pytest.approx(found["gradient"], abs=1e-6)
 
     documents = reference.read_documents(record.data.read_text(encoding="utf-8"))
@@ -117,5 +115,5 @@ def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
     tokenizer = Tokenizer.from_documents(documents)
     counted, held_out = corpus.split(documents, 0.1)
     counts = ngrams.NGrams(map(tokenizer.encode, counted), tokenizer.vocab_size)
-    losses = counts.losses(map(tokenizer.encode, held_out), 16)
-    assert found["baselines"] == close({name: losses[name] for name in ("uniform", "2-gram", "5-gram")})
+    by_name = counts.losses(map(tokenizer.encode, held_out), 16)
+    assert found["baselines"] == close({name: by_name[name] for name in ("uniform", "2-gram", "5-gram")})

@@ -221,6 +221,16 @@ def test_a_file_is_taken_in_and_one_that_is_not_text_is_refused(visit: Visit, tm
     reset(visit)
 
 
+def test_another_shape_redraws_every_matrix_under_its_own_name(visit: Visit) -> None:
+    for name, value in {"num_steps": 5, "n_layer": 2, "n_embd": 8}.items():
+        visit(f"document.getElementById('{name}').value = {value}")
+    visit.paste("anna\notto\nbob\n")
+    sizes = reference.shapes(6, 2, 8, 16)
+    shown = visit("[...document.querySelectorAll('#matrices .tag')].map((tag) => tag.textContent.split(',')[0])")
+    assert shown == [f"{name} {rows}×{columns}" for name, (rows, columns) in sizes.items()]
+    reset(visit)
+
+
 def test_temperature_top_k_and_seed_sample_as_the_command_line(visit: Visit) -> None:
     for name, value in {"num_steps": 30, "n_embd": 8}.items():
         visit(f"document.getElementById('{name}').value = {value}")

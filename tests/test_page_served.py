@@ -47,8 +47,11 @@ def test_served_page_shows_the_model_and_asks_for_nothing_else(tmp_path: Path) -
                 page.locator("#settings summary").click()
                 page.locator("#num_steps").fill("15")
                 page.locator("#num_steps").press("Enter")
-                page.wait_for_timeout(1000)
-                assert page.evaluate("window.microgpt.losses.length") == 15  # it trains its own on the same list
+                for _ in range(400):  # it trains its own on the same list
+                    if page.evaluate("window.microgpt.losses.length === 15"):
+                        break
+                    page.wait_for_timeout(50)
+                assert page.evaluate("window.microgpt.losses.length") == 15
         finally:
             process.terminate()
             process.wait(10)

@@ -41,18 +41,14 @@ def is_ours(start: bytes) -> bool:
     return _JS_MARK.encode() in start[:200] or _HTML_MARK.encode() in start[:4000]
 
 
-def documents_of(model: checkpoint.Checkpoint) -> list[str]:
-    """The list the model was trained on, read again from where it was. Raises MicrogptError when it is not there."""
-    return corpus.again(model.data.origin, model.data.fingerprint).documents
-
-
 def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict[str, Any]:
     """What the page needs to open with a model (or without): its lists, and the model with its optimiser."""
     lists = assembly.built_in_lists()
     if model is None:
         return {"lists": lists, "model": None}
-    if documents and model.data.origin != corpus.Origin():
-        lists = [{"name": Path(model.data.origin.sources[0]).name, "text": "\n".join(documents)}, *lists[1:]]
+    sources = model.data.origin.sources
+    if documents and sources != (corpus.BUILTIN,):
+        lists = [{"name": ", ".join(Path(source).name for source in sources), "text": "\n".join(documents)}, *lists[1:]]
     state = model.state
     return {
         "lists": lists,

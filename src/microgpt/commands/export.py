@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from .. import checkpoint as checkpoints
-from .. import exporting, files
+from .. import corpus, exporting, files
 from ..errors import MicrogptError, MissingPartError
 from . import Face, model_path
 
@@ -20,7 +20,7 @@ def export(args: Namespace, face: Face) -> int:
     documents: list[str] = []
     if args.to == "html":
         try:
-            documents = exporting.documents_of(model)
+            documents = corpus.again(model.data.origin, model.data.fingerprint).documents
         except MicrogptError as error:
             face.say(f"the page has no list, so it marks nothing as known: {error.what}")
     made = exporting.export(model, args.to, documents)

@@ -6,7 +6,7 @@ import webbrowser
 from argparse import Namespace
 
 from .. import checkpoint as checkpoints
-from .. import exporting
+from .. import corpus, exporting
 from ..errors import MicrogptError, MissingPartError
 from ..model import MicroGPT
 from . import Face
@@ -24,7 +24,7 @@ def serve(args: Namespace, face: Face) -> int:
     documents: list[str] = []
     if found is not None:
         try:
-            documents = exporting.documents_of(found)
+            documents = corpus.again(found.data.origin, found.data.fingerprint).documents
         except MicrogptError as error:
             face.say(f"the page has no list, so it marks nothing as known: {error.what}")
     page = assembly.page_html(exporting.page_data(found, documents))

@@ -22,7 +22,7 @@ from starlette.exceptions import HTTPException
 from .. import __version__, corpus, explaining, sampling, scoring
 from ..config import Config
 from ..engines import Stop
-from ..errors import ConfigError, DataError, InputError, MicrogptError, NotFittedError
+from ..errors import ConfigError, DataError, MicrogptError, NotFittedError
 from ..model import MicroGPT
 from ..randomness import Draws, fresh_seed
 from ..training import Session
@@ -118,8 +118,16 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
 
 def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
     filters = wanted.model_dump(exclude={"n", "seed", "novel"})
-    rules = sampling.Wanted(**filters, novel=model.known() if wanted.novel else ())
+    rules = sampling.Wanted(**filters, novel=_known(model) if wanted.novel else ())
     return list(sampling.sample(model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop))
+
+
+def _known(model: MicroGPT) -> frozenset[str]:
+    """The training list, or a refusal that does not tell where it was."""
+    try:
+        return model.known()
+    except MicrogptError:
+        raise NotFittedError("the model's training list is not available", fix="leave novel out") from None
 
 
 def _score(model: MicroGPT, strings: list[str], stop: Stop) -> list[dict[str, Any]]:
@@ -223,8 +231,6 @@ def _add_error_handlers(app: FastAPI) -> None:
         if isinstance(error, HTTPException):
             return JSONResponse(_problem(str(error.detail)), error.status_code, error.headers)
         problem = cast(MicrogptError, error)
-        if isinstance(error, InputError) or (isinstance(error, ConfigError) and "list" in problem.what):
-            return JSONResponse(_problem("the model's training list is not available"), 409)
         if isinstance(error, NotFittedError):
             return JSONResponse(_problem(problem.what, fix=problem.fix), 409)
         if isinstance(error, (ConfigError, DataError)):

@@ -8,11 +8,11 @@ const exact = (value) => String(value).replace("-", "−").replace("e−", "e-")
 // One canvas a matrix. Pointer or arrow keys choose a cell; choose(name, row, column) hears of it.
 export function show_matrices(facts, view, mode, picked, choose) {
   const numbers = view[mode], strongest = strong(numbers);
-  const old = Object.fromEntries([...document.querySelectorAll("#matrices [data-name]")].map((node) => [node.dataset.name, node]));
+  const old = Object.fromEntries([...document.querySelectorAll("#matrices [data-name]")].map((node) => [node.dataset.shape, node]));
   const nodes = Object.entries(facts.sizes).map(([name, [rows, columns]]) => {
     const sideways = rows > 2 * columns, height = sideways ? columns : rows, width = sideways ? rows : columns; // inputs down
     const size = Math.max(1, Math.min(8, Math.floor((width > 2 * height ? 560 : 160) / width))), offset = facts.offsets[name];
-    const node = old[name] ?? frame(name, rows, columns, sideways, facts.config.n_layer > 1);
+    const shape = [name, rows, columns, facts.config.n_layer > 1].join(), node = old[shape] ?? frame(name, rows, columns, sideways, shape);
     const canvas = node.querySelector("canvas"), pick = node.querySelector(".pick");
     draw_cells(canvas, height, width, size, (r, c) => numbers[offset + (sideways ? c * columns + r : r * columns + c)] / strongest);
     const mine = picked?.name === name;
@@ -42,10 +42,11 @@ export function show_matrices(facts, view, mode, picked, choose) {
   return strongest;
 }
 
-function frame(name, rows, columns, sideways, layers) {
+function frame(name, rows, columns, sideways, shape) {
+  const title = shape.endsWith("true") ? name : name.replace("layer0.", ""); // one layer needs no number
   const canvas = make("canvas", { tabIndex: 0, role: "application", "aria-label": `Matrix ${name}, ${rows} rows of ${columns}; arrow keys choose a parameter` });
-  const node = make("div", {}, make("span", { className: "tag" }, `${layers ? name : name.replace("layer0.", "")} ${rows}×${columns}${sideways ? ", on its side" : ""}`), make("div", { className: "holder" }, canvas, make("div", { className: "pick", hidden: true })));
-  Object.assign(node.dataset, { name, lit: name.split(".").at(-1) });
+  const node = make("div", {}, make("span", { className: "tag" }, `${title} ${rows}×${columns}${sideways ? ", on its side" : ""}`), make("div", { className: "holder" }, canvas, make("div", { className: "pick", hidden: true })));
+  Object.assign(node.dataset, { name, shape, lit: name.split(".").at(-1) });
   return node;
 }
 
