@@ -105,14 +105,12 @@ def checked(name: str, value: object) -> int | float:
     return check_range(name, value, item.type == "int", **{k: item.metadata[k] for k in ("low", "high", "open_low")})
 
 
-def check_range(
-    name: str, value: object, whole: bool, low: float, high: float, open_low: bool = False
-) -> int | float:
+def check_range(name: str, value: object, whole: bool, low: float, high: float, open_low: bool = False) -> int | float:
     """`value` as an int (if `whole`) or a float within [low, high], or (low, high] if `open_low`."""
     number: int | float | None = None
     if not isinstance(value, (bool, str, bytes)):
         try:
-            number = operator.index(value) if whole else float(value)  # type: ignore[arg-type, call-overload]
+            number = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError):
             number = None
     inside = number is not None and math.isfinite(number) and low <= number <= high

@@ -139,10 +139,12 @@ class Cache:
 
 
 def linear(x, matrix):
+    """Matrix times vector: one output for each row."""
     return [sum(w * xi for w, xi in zip(row, x)) for row in matrix]
 
 
 def softmax(logits):
+    """Logits to probabilities."""
     highest = max(logit.data for logit in logits)  # a plain float: it shifts, and has no gradient
     exps = [(logit - highest).exp() for logit in logits]
     total = sum(exps)
@@ -150,6 +152,7 @@ def softmax(logits):
 
 
 def rmsnorm(x):
+    """x over the root of its mean square; the constant keeps zero vectors finite."""
     mean_square = sum(xi * xi for xi in x) / len(x)
     scale = (mean_square + 1e-5) ** -0.5
     return [xi * scale for xi in x]
@@ -254,6 +257,7 @@ def sample(weights, n_layer, n_head, block_size, bos, temperature, rng):
 # ---- The whole run -------------------------------------------------------------------------------
 
 
+# What is printed, line by line; the command's --transcript prints the same.
 def header_lines(num_docs, vocab_size, num_params):
     return [f"num docs: {num_docs}", f"vocab size: {vocab_size}", f"num params: {num_params}"]
 
@@ -270,6 +274,7 @@ def sample_line(index, document):
 
 
 def main(path="input.txt", n_layer=1, n_embd=16, n_head=4, block_size=16, num_steps=1000, seed=42):
+    """Train on a file and print everything as it happens."""
     rng = random.Random(seed)
     with open(path, encoding="utf-8") as file:
         documents = read_documents(file.read())

@@ -7,6 +7,7 @@ seeds, sampling and saving therefore exist once, for all engines.
 
 from __future__ import annotations
 
+import warnings
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -122,22 +123,47 @@ class Engine(Protocol):
         ...
 
 
-_MODULES = {"scalar": "scalar", "exact": "exact"}
-NAMES = tuple(sorted(_MODULES))
+_MODULES = {"exact": "exact", "scalar": "scalar"}
+AUTO = "auto"
+NAMES = (AUTO, *_MODULES)
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The engine of that name, its module imported only now.
+    """The engine of that name, its module imported only now; "auto" is the exact engine, or the scalar
+    one, with a warning, where the exact one was not built. Both compute the same bits.
 
     Raises ConfigError for an unknown name, MissingPartError when the module was not built.
     """
-    if name not in _MODULES:
+    if name not in NAMES:
         raise ConfigError(f"there is no engine {quote(name)}", where="option engine", fix=f"one of {', '.join(NAMES)}")
+    if name == AUTO:
+        try:
+            return engine_class("exact")
+        except MissingPartError:
+            warnings.warn(
+                "the compiled engine is not installed: using the scalar engine, the same bits but thousands of "
+                "times slower",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            return engine_class("scalar")
     try:
         module = import_module(f".{_MODULES[name]}", __name__)
     except ImportError as error:
         raise MissingPartError(
-            f"the engine {quote(name)} is not available: {error}", where="option engine", fix="engine scalar"
+            f"the engine {quote(name)} is not installed: {error}", where="option engine", fix="engine scalar"
         ) from error
     found: type[Engine] = module.ENGINE
+    return found
+
+
+def available() -> dict[str, str]:
+    """Engine name -> what it runs on here, or why it cannot."""
+    found = {}
+    for name in _MODULES:
+        try:
+            module = import_module(f".{_MODULES[name]}", __name__)
+            found[name] = module.about()
+        except ImportError as error:
+            found[name] = f"not installed: {error}"
     return found

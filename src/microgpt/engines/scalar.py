@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -160,6 +161,11 @@ def draw(weights: list[float], coin: float) -> int:
 
 def _log(p: float) -> float:
     return math.log(p) if p > 0.0 else -math.inf
+
+
+def about() -> str:
+    """What the engine runs on."""
+    return f"reference.py on {platform.python_implementation()} {platform.python_version()}"
 
 
 ENGINE = ScalarEngine

@@ -1,0 +1,76 @@
+"""`microgpt eval`: held-out loss, beside what counting reaches on the same split."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from argparse import Namespace
+
+from .. import checkpoint as checkpoints
+from .. import corpus, ngrams, scoring
+from ..config import Config, check_range
+from ..errors import ConfigError
+from ..progress import progress
+from ..terminal import table
+from ..training import Interrupt, Session
+from . import Face, looks_like_model, never, print_json
+from .train import INTERRUPTED, config_from
+
+
+def evaluate(args: Namespace, face: Face) -> int:
+    """Nats a token on held-out documents, beside what counting reaches on the same split."""
+    check_range("holdout", args.holdout, False, 0.0, 0.9, open_low=True)
+    model_path = args.paths[0] if looks_like_model(args.paths[0]) else None
+    sources = args.paths[1:] if model_path else args.paths
+    if not sources:
+        raise ConfigError("eval wants documents to measure on", where="argument FILE", fix="microgpt eval MODEL FILE")
+    source = corpus.read(sources, args.column, args.dedupe)
+    if model_path:
+        session = _session_of(checkpoints.load(model_path), source, args, face)
+    else:
+        args.val = args.holdout
+        session = Session.start(config_from(args, source.documents), source, args.engine)
+        if _train_quietly(session, face):
+            return INTERRUPTED[signal.SIGINT]
+    config, encode = session.config, session.tokenizer.encode
+    counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
+    losses = counts.losses(map(encode, session.held_out), config.block_size)
+    found = scoring.evaluate(session.engine, session.tokenizer, config, session.held_out, never)
+    losses["microgpt"] = found.loss
+    face.say(f"{found.documents:,} documents held out, {found.tokens:,} tokens; {len(session.documents):,} to count in")
+    rows = {name: _measures(scoring.Evaluation(loss, found.tokens, found.documents)) for name, loss in losses.items()}
+    if args.json:
+        print_json(face, {"documents": found.documents, "tokens": found.tokens, "models": rows})
+        return 0
+    cells = [[name, *(f"{value:.4f}" for value in row.values())] for name, row in rows.items()]
+    face.data(table(cells, ["model", "nats/token", "bits/token", "perplexity"]))
+    return 0
+
+
+def _measures(found: scoring.Evaluation) -> dict[str, float]:
+    return {"nats_per_token": found.loss, "bits_per_token": found.bits, "perplexity": found.perplexity}
+
+
+def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args: Namespace, face: Face) -> Session:
+    """A trained model over a list: its own split if it held out part of this list, else one made now."""
+    same = source.fingerprint() == checkpoint.data.fingerprint
+    if same and not checkpoint.config.val:
+        face.say("the model was trained on this whole list: its loss here is no measure of new strings")
+    if not (same and checkpoint.config.val):
+        values = checkpoint.config.to_dict() | {"val": args.holdout}
+        checkpoint.config = Config.from_dict(values)
+        checkpoint.data = checkpoints.Data(source.source, source.fingerprint(), len(source.documents))
+    return Session.resume(checkpoint, source, args.engine)
+
+
+def _train_quietly(session: Session, face: Face) -> bool:
+    """Train without saving; whether a signal stopped it."""
+    bar = progress(0, session.config.num_steps, sys.stderr, face.err.on, face.say)
+    try:
+        with Interrupt() as interrupt:
+            for block in session.run(interrupt.stop):
+                if not face.quiet:
+                    bar.update([step.loss for step in block])
+    finally:
+        bar.close()
+    return interrupt.stop()

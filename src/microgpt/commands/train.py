@@ -1,0 +1,153 @@
+"""`microgpt train`: fit, save, print samples."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import sys
+from argparse import Namespace
+from contextlib import ExitStack
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .. import checkpoint as checkpoints
+from .. import corpus, files, reference, scoring
+from ..config import Config, check_range
+from ..errors import ConfigError
+from ..progress import progress
+from ..recording import Recorder
+from ..sampling import Wanted, sample
+from ..training import Interrupt, Session, settle_block_size
+from . import Face, never
+
+INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+
+
+def train(args: Namespace, face: Face) -> int:
+    """Fit, save, print samples."""
+    check_range("samples", args.samples, True, 0, 10**9)
+    check_range("save_every", args.save_every, True, 0, 10**9)
+    wanted = Wanted(temperature=args.temperature)
+    output = args.output or _output_for(args.files)
+    if not args.resume:
+        files.require_replaceable(output, checkpoints.is_ours, args.force)
+    with ExitStack() as stack:
+        stack.enter_context(files.lock(output))
+        session = _session(args, output, face)
+        recorder = Recorder(args.trace, args.log, args.plot, args.force)
+        stack.callback(recorder.close)
+        _announce(session, args, face)
+        code = _train(session, recorder, args, output, face)
+        if code:
+            return code
+        _print_samples(session, args, wanted, face)
+    return 0
+
+
+def _output_for(sources: list[str]) -> str:
+    """names.safetensors for names.txt, in the current folder."""
+    stem = "names" if not sources else Path(sources[0]).stem if sources[0] != "-" else "model"
+    return f"{stem or 'model'}.safetensors"
+
+
+def _session(args: Namespace, output: str, face: Face) -> Session:
+    """A new run, or the one to resume, whose own settings hold."""
+    checkpoint = None
+    if args.resume:
+        checkpoint = checkpoints.load(output)
+        for name, value in _given(args).items():
+            if getattr(checkpoint.config, name) != value:
+                raise ConfigError(
+                    f"the run to resume has {name} {getattr(checkpoint.config, name)}, not {value}",
+                    where=f"option {name}, {output}",
+                    fix="leave the option out, or train anew without --resume",
+                )
+    source = corpus.read(args.files, args.column, args.dedupe)
+    if checkpoint is not None:
+        return Session.resume(checkpoint, source, args.engine)
+    return Session.start(config_from(args, source.documents), source, args.engine)
+
+
+def _given(args: Namespace) -> dict[str, Any]:
+    """The hyper-parameters that stand on the command line."""
+    named = {item.name: getattr(args, item.name, None) for item in fields(Config)}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+def config_from(args: Namespace, documents: list[str]) -> Config:
+    """The hyper-parameters of the command line, the rest at their defaults."""
+    values = _given(args)
+    if "block_size" in values:
+        values["block_size"] = settle_block_size(values["block_size"], documents)
+    return Config(**values)
+
+
+def _announce(session: Session, args: Namespace, face: Face) -> None:
+    """What is about to be trained: on stdout the transcript's header, on stderr what a user should know."""
+    vocab_size, config = session.tokenizer.vocab_size, session.config
+    count = config.parameter_count(vocab_size)
+    if args.transcript:
+        face.data("\n".join(reference.header_lines(session.data.documents, vocab_size, count)))
+    what = "built-in names" if session.data.source == corpus.BUILTIN else session.data.source
+    face.say(
+        f"{what}: {session.data.documents:,} documents, {vocab_size} tokens; "
+        f"{count:,} parameters, engine {session.engine.name}"
+    )
+    cut = sum(len(document) >= config.block_size for document in session.documents)
+    if cut:
+        face.say(
+            f"{cut:,} documents are longer than block_size {config.block_size} and cut; --block-size auto fits all"
+        )
+    if not args.files and not sys.stdin.isatty() and _is_pipe(0):
+        face.say("standard input is not read: give - as the file's name to train on it")
+
+
+def _is_pipe(descriptor: int) -> bool:
+    try:
+        return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+    except OSError:
+        return False
+
+
+def _train(session: Session, recorder: Recorder, args: Namespace, output: str, face: Face) -> int:
+    """Run to the end, or to a signal; save. Returns the exit code."""
+    num_steps = session.config.num_steps
+    bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.say)
+    every = args.save_every or recorder.every
+    try:
+        with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+            for block in session.run(interrupt.stop, every if not recorder.every else 1):
+                recorder.update(block, session.engine)
+                if args.transcript:
+                    for step in block:
+                        face.data(reference.step_line(step.step - 1, num_steps, step.loss))
+                if not face.quiet:
+                    bar.update([step.loss for step in block])
+                if args.save_every and session.step % args.save_every == 0:
+                    checkpoints.save(output, session.checkpoint(), locked=True)
+    finally:
+        bar.close()
+    checkpoints.save(output, session.checkpoint(), locked=True)
+    if interrupt.received is not None:
+        face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {output}; go on with --resume")
+        return INTERRUPTED[signal.Signals(interrupt.received)]
+    face.say(f"saved {output}")
+    if session.held_out:
+        found = scoring.evaluate(session.engine, session.tokenizer, session.config, session.held_out, never)
+        face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")
+    return 0
+
+
+def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face) -> None:
+    """The reference's samples: its coins follow its weights. Those that stand in the list are dimmed."""
+    if args.transcript:
+        face.data(reference.SAMPLES_TITLE)
+    found = sample(session.engine, session.tokenizer, session.config, args.samples, wanted, session.draws, never)
+    known = frozenset(session.documents) if face.out.on else frozenset()
+    for i, text in enumerate(found):
+        shown = face.shown(text)
+        line = reference.sample_line(i, shown) if args.transcript else shown
+        face.data(face.out.dim(line) if text in known else line)
+

@@ -1,0 +1,155 @@
+"""Documents, from a file, standard input, an iterable or the built-in list. What is a document is the
+reference's rule: a line without its surrounding white space, unless nothing is left of it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+
+from . import files, reference
+from .errors import ConfigError, DataError, quote
+
+BUILTIN = "builtin:names"
+
+
+@dataclass
+class Corpus:
+    """Documents in their original order, and where they came from."""
+
+    documents: list[str]
+    source: str
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the documents, one a line, as UTF-8."""
+        return hashlib.sha256("\n".join(self.documents).encode()).hexdigest()
+
+
+def builtin() -> Corpus:
+    """32,257 first names given in the USA in 2018 (see data/README.md)."""
+    text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
+    return Corpus(reference.read_documents(text), BUILTIN)
+
+
+def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
+    """Documents of these files in order; "-" is standard input, "builtin:names" or nothing the built-in list.
+
+    column: take one column of a CSV, TSV or JSON-lines file instead of its lines.
+    Raises DataError when there is no document, or when the text is not UTF-8.
+    """
+    documents: list[str] = []
+    for source in sources or [BUILTIN]:
+        if source == BUILTIN:
+            documents += builtin().documents
+        else:
+            name = "standard input" if source == "-" else source
+            text = decode(sys.stdin.buffer.read() if source == "-" else files.read(source), name)
+            documents += reference.read_documents(text) if column is None else _column(text, column, name)
+    return _finished(documents, ", ".join(sources) or BUILTIN, dedupe)
+
+
+def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
+    """Documents of a path, or of an iterable of strings (a list, a pandas Series, a generator).
+
+    A str is a TypeError, because it could mean either. Each string is one document: line breaks
+    within it count as blanks.
+    """
+    if isinstance(items, (str, bytes)):
+        raise TypeError("documents must be an iterable of strings or a pathlib.Path, not a single string")
+    if isinstance(items, os.PathLike):
+        return read([os.fspath(items)])
+    documents = []
+    for i, item in enumerate(items):
+        if not isinstance(item, str):
+            raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
+        documents.append(one_line(item))
+    return _finished([document for document in documents if document], "python", False)
+
+
+def one_line(text: str) -> str:
+    """The text without surrounding white space; line breaks within it become blanks."""
+    text = text.strip()
+    return " ".join(text.split()) if "\n" in text or "\r" in text else text
+
+
+def decode(data: bytes, where: str) -> str:
+    """UTF-8 to text as Python's text mode reads it: every line break is \\n. A leading BOM is dropped."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
+        line, before = data.count(b"\n", 0, at) + 1, data.rfind(b"\n", 0, at) + 1
+        raise DataError(
+            f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
+            where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",
+            fix="convert it: iconv -f LATIN1 -t UTF-8",
+        ) from None
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _column(text: str, column: str, where: str) -> list[str]:
+    """The values of one column: JSON lines if the text begins with a brace, else CSV or TSV with a header."""
+    if text.lstrip().startswith("{"):
+        values = [_json_value(line, column, where, i) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+    else:
+        head = text.split("\n", 1)[0]
+        rows = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",")
+        if column not in (rows.fieldnames or []):
+            _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
+        try:
+            values = [row[column] or "" for row in rows]
+        except csv.Error as error:
+            raise DataError(f"the table cannot be read: {error}", where=f"{where}, line {rows.line_num}") from error
+    return [document for document in map(one_line, values) if document]
+
+
+def _json_value(line: str, column: str, where: str, number: int) -> str:
+    place = f"{where}, line {number}"
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"the line is not JSON: {error}", where=place) from None
+    if not isinstance(record, dict) or column not in record:
+        _no_column(column, place, list(record) if isinstance(record, dict) else [])
+    if not isinstance(record[column], str):
+        raise DataError(f"{quote(column)} must be a string, not {quote(json.dumps(record[column]))}", where=place)
+    return str(record[column])
+
+
+def _no_column(column: str, place: str, found: list[str]) -> None:
+    names = ", ".join(quote(name) for name in found[:20]) or "none"
+    raise DataError(f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}")
+
+
+def _finished(documents: list[str], source: str, dedupe: bool) -> Corpus:
+    if dedupe:
+        documents = list(dict.fromkeys(documents))
+    if not documents:
+        raise DataError("there are no documents: the text is empty or blank", where=source, fix="one string a line")
+    try:
+        "".join(set("".join(documents))).encode()
+    except UnicodeEncodeError as error:
+        raise DataError("a document holds a lone surrogate, which is no character", where=source) from error
+    return Corpus(documents, source)
+
+
+def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:
+    """(to train on, held out): the last share `val` of the shuffled documents is held out, at least one.
+
+    Without a share, the very list, not a copy. Raises ConfigError when nothing would be left to train on.
+    """
+    if not val:
+        return documents, []
+    held_out = max(1, round(val * len(documents)))
+    if held_out >= len(documents):
+        raise ConfigError(
+            f"val {val:g} of {len(documents)} documents leaves nothing to train on", where="option val", fix="val 0"
+        )
+    return documents[:-held_out], documents[-held_out:]

@@ -1,0 +1,246 @@
+"""The one reader of untrusted files and the one writer: lock, temporary file, fsync, replace, fsync.
+
+Whoever reads a file here gets a regular file whole, or an error; a FIFO or a device never blocks.
+Whoever writes here leaves the old file or the new one, never half of it, whatever is killed when.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+from .errors import (
+    BusyError,
+    InputError,
+    MicrogptError,
+    OutputError,
+    PermissionDeniedError,
+    StorageError,
+    quote,
+    reason,
+)
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: nothing to lock with
+    fcntl = None  # type: ignore[assignment]
+
+StrPath = str | os.PathLike[str]
+
+
+class System:
+    """The system calls of the writer, in one place, so that tests can count, fail and record each."""
+
+    open = staticmethod(os.open)
+    write = staticmethod(os.write)
+    fsync = staticmethod(os.fsync)
+    close = staticmethod(os.close)
+    replace = staticmethod(os.replace)
+    unlink = staticmethod(os.unlink)
+
+
+SYSTEM = System()
+
+
+def read(path: StrPath) -> bytes:
+    """All bytes of a regular file. Anything else there is an InputError, and is not waited for."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (OSError, ValueError) as error:
+        _fail_to_read(path, error)
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+            fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
+            raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
+        try:
+            return file.read()
+        except OSError as error:
+            raise StorageError(f"cannot read the file: {reason(error)}", where=os.fspath(path)) from error
+
+
+def _fail_to_read(path: StrPath, error: OSError | ValueError) -> NoReturn:
+    where = quote(os.fspath(path), 400)
+    if isinstance(error, PermissionError):
+        raise PermissionDeniedError("no permission to read the file", where=where, fix="chmod +r") from error
+    words = reason(error) if isinstance(error, OSError) else str(error)
+    raise InputError(f"cannot open the file: {words}", where=where, fix="check the path") from error
+
+
+def first_bytes(path: StrPath, count: int = 65_536) -> bytes:
+    """The beginning of a regular file; nothing of anything else."""
+    try:
+        with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
+            return file.read(count) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
+    except (OSError, ValueError):
+        return b""
+
+
+@contextmanager
+def lock(path: StrPath) -> Iterator[None]:
+    """Hold the right to write `path` for as long as the block runs; it ends with the process.
+
+    The lock is on a file beside the target, which holds the owner's process id. Raises BusyError, at
+    once, when another process has it.
+    """
+    beside = _sibling(path, ".lock")
+    descriptor = _acquire(beside, path)
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        with suppress(OSError):
+            os.unlink(beside)
+        os.close(descriptor)
+
+
+def _acquire(beside: str, path: StrPath) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+    while True:
+        try:
+            descriptor = os.open(beside, flags, 0o666)
+        except OSError as error:
+            _fail_to_write(path, error, 0)
+        if fcntl is None:
+            return descriptor
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
+            os.close(descriptor)
+            raise BusyError(
+                f"another process (pid {owner}) is writing this file",
+                where=os.fspath(path),
+                fix="wait for it, or choose another path with -o",
+            ) from error
+        # The last owner may have removed the file between our open and our lock: then lock the new one.
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(beside), os.fstat(descriptor)):
+                return descriptor
+        os.close(descriptor)
+
+
+def write(path: StrPath, data: bytes, *, system: System = SYSTEM) -> None:
+    """Replace the file at `path` by one with these bytes, all or nothing, safe against power loss.
+
+    The caller holds `lock(path)`. A failed fsync is not tried again: the file under way is dropped.
+    """
+    target = os.path.realpath(path)
+    if os.path.lexists(target) and not stat.S_ISREG(os.stat(target).st_mode):
+        raise OutputError("the output is not a regular file", where=os.fspath(path), fix="choose another path")
+    temporary = _sibling(path, ".tmp")
+    made = False
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = system.open(temporary, flags, 0o666)
+        made = True
+        try:
+            rest = memoryview(data)
+            while rest:
+                rest = rest[system.write(descriptor, rest) :]
+            system.fsync(descriptor)
+        finally:
+            system.close(descriptor)
+        system.replace(temporary, target)
+        made = False
+        _sync_folder(os.path.dirname(target), system)
+    except OSError as error:
+        _fail_to_write(path, error, len(data))
+    finally:
+        if made:
+            with suppress(OSError):
+                system.unlink(temporary)
+
+
+def save(path: StrPath, data: bytes) -> None:
+    """`write` under a lock of its own."""
+    with lock(path):
+        write(path, data)
+
+
+def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: bool) -> None:
+    """Refuse to overwrite a file that this program did not write, unless forced.
+
+    is_ours: looks at the first 64 KiB of a file and tells.
+    """
+    if force or not os.path.lexists(path) or (os.path.isfile(path) and is_ours(first_bytes(path))):
+        return
+    raise OutputError(
+        "the file exists and was not written by microgpt in this form",
+        where=os.fspath(path),
+        fix="choose another path, or overwrite it with --force",
+    )
+
+
+class Log:
+    """A text file that grows line by line, readable while it grows, on disk when closed."""
+
+    def __init__(self, path: StrPath, *, system: System = SYSTEM) -> None:
+        self._path, self._system = path, system
+        try:
+            self._descriptor = system.open(os.fspath(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            _fail_to_write(path, error, 0)
+
+    def write(self, text: str) -> None:
+        """Append the text, which ends with a line break."""
+        rest = memoryview(text.encode())
+        try:
+            while rest:
+                rest = rest[self._system.write(self._descriptor, rest) :]
+        except OSError as error:
+            _fail_to_write(self._path, error, len(rest))
+
+    def close(self) -> None:
+        """Write out and close."""
+        try:
+            self._system.fsync(self._descriptor)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a device or a pipe has nothing to sync
+                _fail_to_write(self._path, error, 0)
+        finally:
+            self._system.close(self._descriptor)
+
+
+def _sync_folder(folder: str, system: System) -> None:
+    descriptor = system.open(folder, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_DIRECTORY", 0))
+    try:
+        system.fsync(descriptor)
+    finally:
+        system.close(descriptor)
+
+
+def _sibling(path: StrPath, suffix: str) -> str:
+    """A hidden file beside the file that is really written: links are followed to it."""
+    target = Path(os.path.realpath(path))
+    return str(target.with_name(f".{target.name}{suffix}"))
+
+
+def _fail_to_write(path: StrPath, error: OSError, size: int) -> NoReturn:
+    where = quote(os.fspath(path), 400)
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        raise PermissionDeniedError(
+            f"no permission to write here: {reason(error)}", where=where, fix="choose another folder with -o"
+        ) from error
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    kind: type[MicrogptError] = StorageError if full or error.errno == errno.EIO else OutputError
+    words = f"cannot write the file: {reason(error)}"
+    if full:
+        words += f"; it needs {size:,} bytes, and {_free_bytes(path):,} are free"
+    fix = "make room, or choose another folder with -o" if full else "choose another path with -o"
+    raise kind(words, where=where, fix=fix) from error
+
+
+def _free_bytes(path: StrPath) -> int:
+    try:
+        found = os.statvfs(os.path.dirname(os.path.realpath(path)))
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize

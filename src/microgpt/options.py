@@ -1,0 +1,208 @@
+"""The command line's parser: one sub-command a verb, training flags made from the fields of `Config`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Any, NoReturn
+
+from . import __version__
+from .config import Config, checked
+from .engines import AUTO, NAMES
+from .errors import ConfigError
+
+_EXAMPLES = """\
+examples:
+  microgpt train                               train on 32,257 first names, print 20 new ones
+  microgpt train cities.txt --steps 5000       train on your own list, one string a line
+  microgpt sample cities.safetensors -n 50 -p San --novel --unique
+  microgpt score cities.safetensors < candidates.txt
+  microgpt eval cities.txt                     is it better than counting? n-grams beside it
+"""
+
+_VERB_EXAMPLES = {
+    "train": """\
+examples:
+  microgpt train names.txt                     writes names.safetensors, prints 20 samples
+  microgpt train products.csv --column title --block-size auto -o products.safetensors
+  microgpt train names.txt --transcript        prints what the original script prints, byte for byte
+  microgpt train names.txt --resume            goes on where an interrupted run stopped
+""",
+    "sample": """\
+examples:
+  microgpt sample names.safetensors -n 100 -t 0.8 --novel --unique
+  microgpt sample names.safetensors --prefix ka --match '.*[aeiou]' --max-len 8
+  microgpt sample names.safetensors --seed 7 --json
+""",
+    "score": """\
+examples:
+  microgpt score names.safetensors candidates.txt --sort
+  printf 'emma\\nxqzv\\n' | microgpt score names.safetensors --bits
+""",
+    "eval": """\
+examples:
+  microgpt eval names.txt                      trains on 90 %, measures on the rest
+  microgpt eval names.safetensors names.txt    measures a model you have
+""",
+    "info": "examples:\n  microgpt info names.safetensors --json\n  microgpt info --engine\n",
+    "explain": """\
+examples:
+  microgpt explain names.safetensors karia
+  microgpt explain names.safetensors karia --grad --json
+""",
+    "completion": "examples:\n  microgpt completion bash > ~/.local/share/bash-completion/completions/microgpt\n",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, with errors as ours: raised, so that one place prints them and chooses the exit code."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a ConfigError with argparse's message."""
+        raise ConfigError(message, fix=f"{self.prog} --help")
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser(prog="microgpt", description=f"A tiny GPT for lists of short strings.\n\n{_EXAMPLES}")
+    parser.add_argument("-V", "--version", action="version", version=f"microgpt {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    _train(_verb(verbs, "train", "learn a list, save the model, print samples"))
+    _sample(_verb(verbs, "sample", "make new strings, one a line"))
+    _score(_verb(verbs, "score", "log-probability TAB string, one a line"))
+    _eval(_verb(verbs, "eval", "held-out loss beside n-gram baselines"))
+    _info(_verb(verbs, "info", "what a model file holds"))
+    _explain(_verb(verbs, "explain", "one string, position by position"))
+    shell = _verb(verbs, "completion", "print a shell's completion script")
+    shell.add_argument("shell", choices=["bash", "zsh", "fish"])
+    return parser
+
+
+def _verb(verbs: Any, name: str, summary: str) -> Parser:
+    description = f"{_VERB_EXAMPLES[name]}\n{summary[0].upper()}{summary[1:]}."
+    parser: Parser = verbs.add_parser(name, help=summary, description=description)
+    parser.add_argument("-q", "--quiet", action="store_true", help="no progress and no remarks on stderr")
+    parser.add_argument("-v", "--verbose", action="store_true", help="more remarks on stderr")
+    parser.add_argument("--color", choices=["auto", "always", "never"], default="auto", help="default: %(default)s")
+    return parser
+
+
+def _train(p: Parser) -> None:
+    p.add_argument("files", nargs="*", metavar="FILE", help="documents, one a line; - is stdin; none: built-in names")
+    p.add_argument("-o", "--output", metavar="PATH", help="the model's file (<stem of FILE>.safetensors)")
+    p.add_argument("--force", action="store_true", help="overwrite output files that microgpt did not write")
+    p.add_argument("--resume", action="store_true", help="go on from the output file, with its own settings")
+    p.add_argument("--save-every", type=int, default=0, metavar="N", help="also save after every N steps")
+    p.add_argument("--samples", type=int, default=20, metavar="N", help="strings printed at the end (%(default)s)")
+    p.add_argument("--temperature", type=float, default=0.5, metavar="T", help="of those strings (%(default)s)")
+    _corpus_flags(p)
+    _config_flags(p)
+    p.add_argument("--transcript", action="store_true", help="print on stdout what the original script prints")
+    p.add_argument("--trace", metavar="PATH", help="JSON lines: step, loss, loss_hex, params_sha256")
+    p.add_argument("--log", metavar="PATH", help="JSON lines: step, loss, learning_rate, seconds")
+    p.add_argument("--plot", metavar="PATH", help="the loss curve as SVG")
+
+
+def _sample(p: Parser) -> None:
+    _model_argument(p)
+    p.add_argument("-n", type=int, default=20, metavar="N", help="how many (%(default)s)")
+    p.add_argument("-t", "--temperature", type=float, default=0.5, metavar="T", help="default %(default)s")
+    p.add_argument("-k", "--top-k", type=int, default=0, metavar="K", help="only the K likeliest tokens (0: all)")
+    p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="only the likeliest that sum to P (1: all)")
+    p.add_argument("-p", "--prefix", default="", help="how each string begins")
+    p.add_argument("--match", metavar="REGEX", help="only strings that match as a whole")
+    p.add_argument("--min-len", type=int, default=0, metavar="N", help="at least N characters")
+    p.add_argument("--max-len", type=int, metavar="N", help="at most N characters")
+    p.add_argument(
+        "--novel", nargs="?", const=True, metavar="FILE", help="none that stands in FILE (the training list)"
+    )
+    p.add_argument("--unique", action="store_true", help="none twice")
+    p.add_argument("--seed", type=int, help="the same seed, the same strings (random)")
+    p.add_argument("--json", action="store_true", help="one object a line: text, log_probability, seed")
+
+
+def _score(p: Parser) -> None:
+    _model_argument(p)
+    p.add_argument("file", nargs="?", default="-", metavar="FILE", help="strings, one a line (standard input)")
+    p.add_argument("--bits", action="store_true", help="in bits instead of nats")
+    p.add_argument("--per-char", action="store_true", help="a token's mean, the end mark counted, not the sum")
+    p.add_argument("--sort", action="store_true", help="most probable first")
+    p.add_argument("--min", type=float, metavar="X", help="only strings that score at least X")
+    p.add_argument("--unk", choices=["error", "skip"], default="error", help="unknown characters (%(default)s)")
+    p.add_argument("--json", action="store_true", help="one object a line: text, log_probability, tokens, cut")
+
+
+def _eval(p: Parser) -> None:
+    p.add_argument("paths", nargs="+", metavar="[MODEL] FILE", help="a model to measure, and documents")
+    p.add_argument("--holdout", type=float, default=0.1, metavar="SHARE", help="measured on (%(default)s)")
+    _corpus_flags(p)
+    _config_flags(p, leave_out=("val",))
+    p.add_argument("--json", action="store_true", help="one object")
+
+
+def _info(p: Parser) -> None:
+    _model_argument(p)
+    p.add_argument("--engine", action="store_true", help="the engines on this machine instead")
+    p.add_argument("--json", action="store_true", help="one object")
+
+
+def _explain(p: Parser) -> None:
+    _model_argument(p)
+    p.add_argument("text", metavar="TEXT")
+    p.add_argument("--head", type=int, metavar="H", help="show only this attention head, counted from 0")
+    p.add_argument("--grad", action="store_true", help="also the gradient of the loss by each weight")
+    p.add_argument("--json", action="store_true", help="one object with every number")
+
+
+def _model_argument(p: Parser) -> None:
+    p.add_argument("model", nargs="?", metavar="MODEL", help="a .safetensors file (the only one in this folder)")
+
+
+def _corpus_flags(p: Parser) -> None:
+    p.add_argument("--column", metavar="NAME", help="take one column of a CSV, TSV or JSON-lines file")
+    p.add_argument("--dedupe", action="store_true", help="each document once")
+
+
+def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
+    """A flag for each field of Config; a flag not given leaves None, so that --resume can tell."""
+    group = p.add_argument_group("hyper-parameters")
+    for item in fields(Config):
+        if item.name not in leave_out:
+            names = [flag(item)]
+            also = " ('auto': the longest document)" if item.name == "block_size" else ""
+            says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
+            group.add_argument(*names, dest=item.name, type=_reader(item), metavar=_metavar(item), help=says)
+    group.add_argument("--engine", choices=NAMES, default=AUTO, help="what does the arithmetic (%(default)s)")
+
+
+def flag(item: Field[Any]) -> str:
+    """The command-line flag of a field of Config."""
+    return str(item.metadata["flag"] or "--" + item.name.replace("_", "-"))
+
+
+def _metavar(item: Field[Any]) -> str:
+    return "N" if item.type == "int" else "X"
+
+
+def _reader(item: Field[Any]) -> Callable[[str], Any]:
+    """Text to the field's number, within the field's range."""
+    assert item.default is not MISSING
+
+    def read(text: str) -> Any:
+        if item.name == "block_size" and text == "auto":
+            return text
+        try:
+            number = int(text) if item.type == "int" else float(text)
+        except ValueError:
+            number = None
+        try:
+            return checked(item.name, text if number is None else number)
+        except ConfigError as error:
+            raise argparse.ArgumentTypeError(error.what) from None
+
+    read.__name__ = item.name
+    return read

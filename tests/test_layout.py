@@ -1,0 +1,122 @@
+"""The order of the files: imports go one way, heavy ones stay where they belong, one file prints."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import microgpt
+
+ROOT = Path(microgpt.__file__).parent
+# From the bottom up: a file imports only from lines above its own.
+ORDER = """
+    errors reference
+    config files
+    randomness tokenizer engines
+    engines.scalar engines.exact engines.torch
+    corpus
+    checkpoint ngrams
+    training sampling scoring explaining
+    model recording options
+    terminal
+    progress
+    commands
+    commands.train commands.strings commands.inspect
+    commands.evaluate
+    cli
+    __main__
+"""
+RANK = {name: rank for rank, line in enumerate(ORDER.split("\n")) for name in line.split()}
+FILES = {
+    str(path.relative_to(ROOT).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path
+    for path in ROOT.rglob("*.py")
+    if path != ROOT / "__init__.py"
+}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every module a file imports, at its top or inside a function; ours relative to the package."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            for alias in node.names:
+                whole = ".".join([*base, *(node.module or "").split("."), alias.name]).replace("..", ".").strip(".")
+                yield "microgpt:" + (whole if whole in FILES else whole.rpartition(".")[0])
+
+
+def test_every_file_has_its_place_in_the_order() -> None:
+    assert set(FILES) == set(RANK)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_imports_only_from_files_below_it(name: str) -> None:
+    ours = {found.removeprefix("microgpt:") for found in imports(FILES[name]) if found.startswith("microgpt:")}
+    above = {found for found in ours - {"", name} if RANK[found] >= RANK[name]}
+    assert not above, f"{name} imports {above}"
+
+
+def test_heavy_packages_are_imported_in_one_file_each() -> None:
+    homes = {"torch": "engines.torch", "numpy": None, "rich": "progress", "shtab": "commands.inspect"}
+    for name, path in FILES.items():
+        for found in imports(path):
+            top = found.split(".")[0]
+            assert homes.get(top, name) == name, f"{name} imports {top}"
+
+
+def test_engines_draw_no_random_numbers_and_read_no_files() -> None:
+    for name, path in FILES.items():
+        if name.startswith("engines"):
+            assert not {"random", "microgpt:randomness", "microgpt:files", "os", "pathlib"} & set(imports(path)), name
+
+
+def test_only_the_command_prints() -> None:
+    for name, path in FILES.items():
+        calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+        prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+        assert not prints or name in ("cli", "reference"), name
+
+
+def test_files_and_functions_stay_short() -> None:
+    for name, path in FILES.items():
+        text = path.read_text()
+        assert text.count("\n") <= 400, name
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and node.name != "__init__":
+                assert node.end_lineno - node.lineno < 50, f"{name}.{node.name}"  # type: ignore[operator]
+
+
+def test_every_file_begins_with_what_it_is_for() -> None:
+    for name, path in FILES.items():
+        assert ast.get_docstring(ast.parse(path.read_text())), name
+
+
+def test_help_and_import_load_nothing_heavy() -> None:
+    program = (
+        "import sys\nfrom microgpt.cli import main\nfrom microgpt import MicroGPT\n"
+        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
+        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'numpy','torch','rich','shtab','safetensors'}))"
+    )
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == ""
+
+
+def test_public_names_are_these_and_each_can_be_had() -> None:
+    errors = ["Busy", "Checkpoint", "Config", "Data", "Diverged", "Input", "Microgpt", "MissingPart", "NotFitted"]
+    errors += ["Output", "PermissionDenied", "Storage"]
+    names = {f"{name}Error" for name in errors} | {"Config", "Evaluation", "Explanation", "MicroGPT", "Step"}
+    assert set(microgpt.__all__) == names
+    assert microgpt.__all__ == sorted(microgpt.__all__)
+    for name in names:
+        assert getattr(microgpt, name).__name__ == name
+    with pytest.raises(AttributeError):
+        microgpt.nothing  # noqa: B018

@@ -1,0 +1,130 @@
+"""`MicroGPT` behaves as scikit-learn's users and everybody else expect."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
+
+from microgpt import Config, ConfigError, DataError, MicroGPT, NotFittedError
+
+
+@pytest.fixture(scope="module")
+def model() -> MicroGPT:
+    return MicroGPT(**TINY).fit(TINY_DOCUMENTS)
+
+
+def test_arguments_and_defaults_are_those_of_config() -> None:
+    ours = {name: p.default for name, p in inspect.signature(MicroGPT).parameters.items() if name != "engine"}
+    assert ours == {item.name: item.default for item in fields(Config)}
+
+
+def test_constructor_only_stores_and_parameters_come_back_as_given() -> None:
+    model = MicroGPT(n_embd=7, n_head=2, block_size="auto", learning_rate=-1)  # nonsense, found by fit
+    assert model.get_params()["n_embd"] == 7
+    assert model.set_params(n_embd=8).n_embd == 8
+    assert repr(model) == "MicroGPT(n_embd=8, n_head=2, block_size='auto', learning_rate=-1)"
+    with pytest.raises(ConfigError, match="no parameter 'width'"):
+        model.set_params(width=3)
+    with pytest.raises(ConfigError, match="learning_rate"):
+        model.fit(TINY_DOCUMENTS)
+
+
+def test_grid_search_of_scikit_learn_runs_over_it_and_picks_the_better_model() -> None:
+    try:
+        from sklearn.base import clone
+        from sklearn.model_selection import GridSearchCV
+    except ImportError:
+        skip_or_fail("sklearn", "scikit-learn is not installed")
+    documents = TINY_DOCUMENTS * 3
+    search = GridSearchCV(MicroGPT(**TINY), {"learning_rate": [1e-6, 0.05]}, cv=2, error_score="raise")
+    search.fit(documents)
+    assert search.best_params_ == {"learning_rate": 0.05}
+    assert search.best_estimator_.score(documents) == pytest.approx(search.score(documents))
+    assert clone(MicroGPT(seed=3)).get_params() == MicroGPT(seed=3).get_params()
+
+
+def test_fit_takes_iterables_and_paths_and_refuses_a_string(tmp_path: Path, model: MicroGPT) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS) + "\n")
+    expected = model.engine_.state()
+    for documents in (
+        iter(TINY_DOCUMENTS),
+        tuple(TINY_DOCUMENTS),
+        tmp_path / "list.txt",
+        [" ab ", *TINY_DOCUMENTS[1:], ""],
+    ):
+        assert MicroGPT(**TINY).fit(documents).engine_.state() == expected
+    for wrong in ("ab", b"ab", [b"ab"], ["ab", 3]):
+        with pytest.raises(TypeError):
+            MicroGPT(**TINY).fit(wrong)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="no documents"):
+        MicroGPT().fit([])
+
+
+def test_fit_does_not_change_the_callers_list() -> None:
+    documents = list(TINY_DOCUMENTS)
+    MicroGPT(**TINY).fit(documents)
+    assert documents == TINY_DOCUMENTS
+
+
+def test_a_saved_model_is_the_same_model(tmp_path: Path, model: MicroGPT) -> None:
+    path = tmp_path / "m.safetensors"
+    model.save(path)
+    again = MicroGPT.load(path)
+    assert again.engine_.state() == model.engine_.state()
+    assert again.get_params() == model.get_params() | {"engine": "auto"}
+    again.save(tmp_path / "n.safetensors")
+    assert path.read_bytes() == (tmp_path / "n.safetensors").read_bytes()
+
+
+def test_an_untrained_model_says_so() -> None:
+    for use in (lambda m: m.sample(1), lambda m: m.score(["a"]), lambda m: m.explain("a"), lambda m: m.save("x")):
+        with pytest.raises(NotFittedError, match="not trained yet"):
+            use(MicroGPT())
+
+
+def test_predict_proba_gives_a_distribution_over_classes(model: MicroGPT) -> None:
+    row = model.predict_proba("ab")
+    assert len(row) == len(model.classes_) == 4
+    assert model.classes_ == ["a", "b", "c", ""]
+    assert sum(row) == pytest.approx(1.0)  # type: ignore[arg-type]
+    assert model.predict_proba(["ab", ""]) == [row, model.predict_proba("")]
+    with pytest.raises(ConfigError, match="fills the model's block"):
+        model.predict_proba("ababa")
+
+
+def test_explanation_holds_probabilities_losses_attention_and_gradients(model: MicroGPT) -> None:
+    found = model.explain("cab", gradients=True)
+    assert found.tokens == ["·", "c", "a", "b", "·"]
+    assert found.loss == pytest.approx(-model.score_samples(["cab"])[0] / 4)
+    assert len(found.probabilities) == len(found.losses) == 4
+    for head in found.attention[0]:
+        assert [len(row) for row in head] == [1, 2, 3, 4]
+        assert all(sum(row) == pytest.approx(1.0) for row in head)
+    assert list(found.gradients) == list(model.config_.shapes(4))
+    assert any(x for x in found.gradients["wte"][2])
+    assert not any(x for x in found.gradients["wpe"][4])  # a position the string does not reach
+    json.dumps(found.to_dict())
+    assert "<table>" in found._repr_html_()
+
+
+def test_an_explanation_in_a_notebook_runs_no_markup_of_the_text() -> None:
+    model = MicroGPT(**TINY | {"block_size": 12}).fit(["<script>", "a&b"])
+    assert "<script>" not in model.explain("<script>")._repr_html_()
+
+
+def test_to_torch_gives_the_same_logits_and_its_own_samples(model: MicroGPT) -> None:
+    try:
+        import torch
+    except ImportError:
+        skip_or_fail("torch", "PyTorch is not installed")
+    module = model.to_torch()
+    tokens = model.tokenizer_.encode("cab")
+    logits, loss = module(torch.tensor([tokens[:-1]]), torch.tensor([tokens[1:]]))
+    assert logits[0].softmax(-1).tolist()[-1] == pytest.approx(model.predict_proba("cab"), rel=1e-12)
+    assert loss.item() == pytest.approx(model.explain("cab").loss, rel=1e-12)
+    assert len(module.generate(7)) == 7
