@@ -151,7 +151,9 @@ def roles(recording: Recording, names: tuple[str, ...] = PARAMETER_NAMES) -> dic
 
 
 def _sized(states: list[State], size: int) -> list[State]:
-    return [state for state in states if len(state.raw) == size]
+    """The states of that many bytes, without zeros at the start: buffers yet unused, seen or not as lines fall."""
+    sized = [state for state in states if len(state.raw) == size]
+    return sized[1:] if sized and not any(sized[0].raw) else sized
 
 
 def _states(original: Recording, variant: Recording, ulps: int) -> tuple[list[Difference], list[str], int]:
@@ -190,7 +192,9 @@ def _best(
 
     Likeliest is the variable of the same name, else the one that goes along for longest.
     """
-    judged = {name: _sequence_difference(role, key, wanted, states, original, ulps) for name, states in candidates.items()}
+    judged = {
+        name: _sequence_difference(role, key, wanted, states, original, ulps) for name, states in candidates.items()
+    }
     if None in judged.values():
         return None
     field = key.rpartition(".")[2] if "." in key else ""
@@ -210,8 +214,8 @@ def _sequence_difference(
     role: str, key: str, wanted: list[State], found: list[State], original: Recording, ulps: int
 ) -> Difference | None:
     if len(found) != len(wanted):
-        remaining = iter(s.raw for s in wanted)
-        if found[-1].raw == wanted[-1].raw and all(any(raw == other for other in remaining) for raw in (s.raw for s in found)):
+        remaining = iter(state.raw for state in wanted)
+        if found[-1:] and wanted[-1:] and found[-1].raw == wanted[-1].raw and all(s.raw in remaining for s in found):
             return None  # seen at fewer moments, the same at each of them and at the end
     for one, two in zip(wanted, found, strict=False):
         index = first_apart(one.raw, two.raw, ulps)

@@ -243,9 +243,10 @@ class Probe:
     def state(self, kind, key, numbers):
         raw = numbers.tobytes() if sys.byteorder == "little" else struct.pack(f"<{len(numbers)}d", *numbers)
         digest = hashlib.sha256(raw).hexdigest()
-        if self.last.get(key) == digest and kind != "backward":
-            return
-        self.last[key] = digest
+        if kind != "backward":
+            if self.last.get(key) == digest:
+                return
+            self.last[key] = digest
         fresh = digest not in self.sent
         self.sent.add(digest)
         header = {"t": "state", "kind": kind, "name": key, "line": self.line, "sha": digest}
