@@ -23,10 +23,11 @@ ORDER = """
     checkpoint ngrams
     training sampling scoring explaining
     model recording options
+    benchmarking
     terminal
     progress
     commands
-    commands.train commands.strings commands.inspect
+    commands.train commands.strings commands.inspect commands.bench
     commands.evaluate
     cli
     __main__

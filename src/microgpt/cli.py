@@ -23,6 +23,7 @@ VERBS = {
     "eval": "evaluate.evaluate",
     "info": "inspect.info",
     "explain": "inspect.explain",
+    "bench": "bench.bench",
     "completion": "inspect.completion",
 }
 

@@ -51,6 +51,7 @@ examples:
   microgpt explain names.safetensors karia
   microgpt explain names.safetensors karia --grad --json
 """,
+    "bench": "examples:\n  microgpt bench\n  microgpt bench --json --peer 'mine=./mine {data}' > figures.json\n",
     "completion": "examples:\n  microgpt completion bash > ~/.local/share/bash-completion/completions/microgpt\n",
 }
 
@@ -77,6 +78,7 @@ def build_parser() -> Parser:
     _eval(_verb(verbs, "eval", "held-out loss beside n-gram baselines"))
     _info(_verb(verbs, "info", "what a model file holds"))
     _explain(_verb(verbs, "explain", "one string, position by position"))
+    _bench(_verb(verbs, "bench", "every engine against the reference on this machine"))
     shell = _verb(verbs, "completion", "print a shell's completion script")
     shell.add_argument("shell", choices=["bash", "zsh", "fish"])
     return parser
@@ -156,6 +158,12 @@ def _explain(p: Parser) -> None:
     p.add_argument("--head", type=int, metavar="H", help="show only this attention head, counted from 0")
     p.add_argument("--grad", action="store_true", help="also the gradient of the loss by each weight")
     p.add_argument("--json", action="store_true", help="one object with every number")
+
+
+def _bench(p: Parser) -> None:
+    p.add_argument("--seconds", type=float, default=3.0, metavar="S", help="for each figure, about (%(default)s)")
+    p.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND", help="also time this command")
+    p.add_argument("--json", action="store_true", help="machine, engines and figures as one object")
 
 
 def _model_argument(p: Parser) -> None:

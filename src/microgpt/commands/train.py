@@ -150,4 +150,3 @@ def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face
         shown = face.shown(text)
         line = reference.sample_line(i, shown) if args.transcript else shown
         face.data(face.out.dim(line) if text in known else line)
-

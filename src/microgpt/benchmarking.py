@@ -1,0 +1,177 @@
+"""Measurements on this machine, in one run: engines side by side on the same steps, and whole commands.
+
+Times are CPU times of the process, medians of several runs with their range. Ratios compare what was
+measured here and now; figures of other machines and days are another thing.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from . import __version__, corpus, engines
+from .config import Config
+from .model import MicroGPT
+from .randomness import Draws
+from .training import Session
+
+# label -> settings, and how many of the first steps the scalar engine can afford
+SHAPES = {
+    "n_embd 16": (Config(), 40),
+    "4 layers, n_embd 64, block 64": (Config(n_layer=4, n_embd=64, block_size=64), 1),
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure: median, lowest and highest of `runs` runs. ratio: how often it goes into the scalar engine's."""
+
+    what: str
+    engine: str
+    unit: str
+    median: float
+    low: float
+    high: float
+    runs: int
+    ratio: float | None = None
+
+
+def machine() -> dict[str, str]:
+    """What was measured on, and when."""
+    return {
+        "date": date.today().isoformat(),
+        "processor": _processor(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.machine()}, {' '.join(platform.libc_ver())}",
+        "python": platform.python_version(),
+        "microgpt": __version__,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
+    """All measurements, as they are made; each engine gets about `seconds` for each figure."""
+    # Commands first: the peak memory of a child counts what its parent held when it was started.
+    yield from _commands(peers)
+    installed = [name for name, about in engines.available().items() if not about.startswith("not installed")]
+    for label, (config, affordable) in SHAPES.items():
+        scalar: Measurement | None = None
+        for name in sorted(installed, key=lambda name: name != "scalar"):
+            found = _training(label, config, name, affordable, seconds)
+            scalar = scalar or found
+            yield Measurement(**asdict(found) | {"ratio": scalar.median / found.median})
+    for name in installed:
+        if name != "scalar":
+            yield from _use(name, seconds)
+
+
+def _training(label: str, config: Config, engine: str, affordable: int, seconds: float) -> Measurement:
+    """Microseconds a step on the run's first steps: as many as the scalar engine can afford, for all engines."""
+    source = corpus.builtin()
+    session = Session.start(config, source, engine)
+    tokens = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(affordable)]
+    state, rates = session.engine.state(), [config.learning_rate] * affordable
+    make = engines.engine_class(engine)
+
+    def run() -> float:
+        fresh = make(config, session.tokenizer.vocab_size, state)
+        return _cpu(lambda: fresh.steps(tokens, rates, _never)) / affordable * 1e6
+
+    return _repeat(f"training step, {label}", engine, "us", run, seconds)
+
+
+def _use(engine: str, seconds: float) -> Iterator[Measurement]:
+    """Names a second, made and scored by a trained reference model."""
+    model = MicroGPT(engine=engine).fit(corpus.builtin().documents)
+    names = corpus.builtin().documents[:10_000]
+    coins = Draws(1).coins(10_000 * model.config_.block_size)
+    make = model.engine_.generate
+    tokens = [model.tokenizer_.encode(name) for name in names]
+
+    def generate() -> float:
+        return 10_000 / _cpu(lambda: make(10_000, coins, [], 0.5, 0, 1.0, _never))
+
+    def score() -> float:
+        return 10_000 / _cpu(lambda: model.engine_.log_probabilities(tokens, _never))
+
+    yield _repeat("names generated", engine, "1/s", generate, seconds)
+    yield _repeat("names scored", engine, "1/s", score, seconds)
+
+
+def _commands(peers: dict[str, str]) -> Iterator[Measurement]:
+    """Wall seconds of whole processes, start-up included."""
+    ours = [sys.executable, "-m", "microgpt"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "names.txt"
+        path.write_text("\n".join(corpus.builtin().documents))
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "microgpt --help": [*ours, "--help"],
+            "microgpt train FILE -q": [*ours, "train", str(path), "-q", "-o", str(Path(folder) / "m.safetensors")],
+        }
+        commands |= {name: shlex.split(command.replace("{data}", str(path))) for name, command in peers.items()}
+        for name, command in commands.items():
+            walls, cpus, peaks = zip(*(_process(command, folder) for _ in range(5)))
+            for unit, numbers in (("s wall", walls), ("s CPU", cpus), ("MB peak", peaks)):
+                yield _summary(name, "", unit, list(numbers))
+
+
+def _process(command: list[str], folder: str) -> tuple[float, float, float]:
+    """(wall seconds, CPU seconds, peak megabytes) of one run."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - began
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
+
+
+def _cpu(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def _repeat(what: str, engine: str, unit: str, run: Callable[[], float], seconds: float) -> Measurement:
+    """At least three runs after one to warm up (two and none when they are slow), for about `seconds`."""
+    began = time.perf_counter()
+    numbers = [run()]
+    slow = time.perf_counter() - began > seconds / 2
+    if not slow:
+        numbers = []
+    while len(numbers) < (2 if slow else 3) or (time.perf_counter() - began < seconds and len(numbers) < 1000):
+        numbers.append(run())
+    return _summary(what, engine, unit, numbers)
+
+
+def _summary(what: str, engine: str, unit: str, numbers: list[float]) -> Measurement:
+    return Measurement(what, engine, unit, statistics.median(numbers), min(numbers), max(numbers), len(numbers))
+
+
+def report(found: list[Measurement]) -> dict[str, Any]:
+    """Machine, engines and figures, as they are kept in benchmarks/."""
+    return {"machine": machine(), "engines": engines.available(), "measurements": [asdict(one) for one in found]}
+
+
+def _never() -> bool:
+    return False
