@@ -22,13 +22,23 @@ ORDER = """
     corpus
     checkpoint ngrams
     training sampling scoring explaining
-    model recording options
+    model recording
+    journey
+    journey.options
+    options
     benchmarking
     terminal
     progress
+    journey.cage journey.probe journey.form journey.rewrite journey.analyze
+    journey.sandbox journey.engine_program
+    journey.recording
+    journey.compare journey.programs
+    journey.gradients journey.verify
+    journey.ledger
+    journey.gist journey.remind
     commands
     commands.train commands.strings commands.inspect commands.bench
-    commands.evaluate
+    commands.evaluate commands.verify commands.journey
     cli
     __main__
 """
@@ -84,7 +94,7 @@ def test_only_the_command_prints() -> None:
     for name, path in FILES.items():
         calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-        assert not prints or name in ("cli", "reference"), name
+        assert not prints or name in ("cli", "reference", "journey.engine_program"), name
 
 
 def test_files_and_functions_stay_short() -> None:

@@ -42,7 +42,10 @@ HOSTILE = {
         "time",
     ),
     "a gigabyte to stdout": ("for _ in range(1 << 14):\n    print('x' * (1 << 16))\n", "output"),
-    "a gigabyte to stderr": ("import sys\nfor _ in range(1 << 14):\n    print('x' * (1 << 16), file=sys.stderr)\n", "output"),
+    "a gigabyte to stderr": (
+        "import sys\nfor _ in range(1 << 14):\n    print('x' * (1 << 16), file=sys.stderr)\n",
+        "output",
+    ),
     "fills the disk": (
         "for i in range(10 ** 6):\n    open(f'file{i}', 'wb').write(b'x' * (1 << 20))\n",
         "files",
@@ -174,10 +177,7 @@ def test_a_program_that_learnt_the_output_by_heart_fails_at_a_fresh_data_set(ver
 def test_an_interrupted_verify_takes_its_programs_with_it(tmp_path: Path) -> None:
     marker = f"verify-marker-killed-{os.getpid()}"
     (tmp_path / "loop.py").write_text("while True:\n    pass\n")
-    code = (
-        "from microgpt.journey.programs import *\n"
-        "python_program('loop.py').run(Settings(b''), 0, None)\n"
-    )
+    code = "from microgpt.journey.programs import *\npython_program('loop.py').run(Settings(b''), 0, None)\n"
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PATH": f"{os.environ['PATH']}:/{marker}"}
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import pytest
 from journey_pythons import available
+from zoo.base import DATA, OTHER_DATA, changed, small_reference
+from zoo.honest import HONEST
+from zoo.wrong import ONLY_ELSEWHERE, WRONG, Animal, Change
 
 from microgpt.journey.programs import Program
 from microgpt.journey.sandbox import Limits
 from microgpt.journey.verify import Verdict, Verifier, cases_for, render
-
-from zoo.base import DATA, OTHER_DATA, changed, small_reference
-from zoo.honest import HONEST
-from zoo.wrong import ONLY_ELSEWHERE, WRONG, Animal, Change
 
 CASES = cases_for([("twelve names", DATA)])
 LIMITS = Limits(seconds=60)
@@ -94,6 +93,8 @@ def test_the_last_digits_pass_at_ulp_and_not_at_bits(verifier: Verifier) -> None
 
 
 def test_another_layout_of_the_output_passes_at_samples_and_not_at_printed(verifier: Verifier) -> None:
-    program = animal_program("terse", (('return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"', 'return f"{loss:.3f}"'),))
+    program = animal_program(
+        "terse", (('return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"', 'return f"{loss:.3f}"'),)
+    )
     assert Verifier(verifier.original, "samples").verify(program, CASES).answer == "same"
     assert Verifier(verifier.original, "printed").verify(program, CASES).answer == "different"

@@ -25,6 +25,8 @@ VERBS = {
     "explain": "inspect.explain",
     "bench": "bench.bench",
     "completion": "inspect.completion",
+    "verify": "verify.verify",
+    "journey": "journey.journey",
 }
 
 

@@ -11,6 +11,7 @@ from . import __version__
 from .config import Config, checked
 from .engines import AUTO, NAMES
 from .errors import ConfigError
+from .journey import options as journey_options
 
 _EXAMPLES = """\
 examples:
@@ -22,6 +23,8 @@ examples:
 """
 
 _VERB_EXAMPLES = {
+    "verify": journey_options.EXAMPLES["verify"],
+    "journey": "".join(journey_options.EXAMPLES[stage] for stage in ("analyze", "ledger", "gist", "remind")),
     "train": """\
 examples:
   microgpt train names.txt                     writes names.safetensors, prints 20 samples
@@ -79,6 +82,8 @@ def build_parser() -> Parser:
     _info(_verb(verbs, "info", "what a model file holds"))
     _explain(_verb(verbs, "explain", "one string, position by position"))
     _bench(_verb(verbs, "bench", "every engine against the reference on this machine"))
+    journey_options.add_verify(_verb(verbs, "verify", "is a program, an engine or a command the same as the reference?"))
+    journey_options.add_journey(_verb(verbs, "journey", "shorter programs: what repeats, what editions weigh, publish"))
     shell = _verb(verbs, "completion", "print a shell's completion script")
     shell.add_argument("shell", choices=["bash", "zsh", "fish"])
     return parser

@@ -8,7 +8,12 @@ import microgpt.reference
 
 DATA = b"emma\nolivia\nava\nisabella\nsophia\ncharlotte\nmia\namelia\nharper\nevelyn\nabigail\nemily\n"
 OTHER_DATA = b"ann\nbo\nchloe\nann\ndora\neve\nfay\ngil\nhal\n"
-_SMALLER = (("n_embd=16", "n_embd=4"), ("n_head=4", "n_head=2"), ("block_size=16", "block_size=8"), ("num_steps=1000", "num_steps=6"))
+_SMALLER = (
+    ("n_embd=16", "n_embd=4"),
+    ("n_head=4", "n_head=2"),
+    ("block_size=16", "block_size=8"),
+    ("num_steps=1000", "num_steps=6"),
+)
 
 
 def changed(text: str, *changes: tuple[str, str]) -> str:

@@ -67,7 +67,9 @@ def _seeds(text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",") if part]
     except ValueError as error:
-        raise ConfigError(f"seeds are whole numbers, not {text!r}", where="option --seeds", fix="--seeds 42,7") from error
+        raise ConfigError(
+            f"seeds are whole numbers, not {text!r}", where="option --seeds", fix="--seeds 42,7"
+        ) from error
 
 
 def _with_python(verdict: Verdict, pythons: list[str] | None, python: str) -> str:

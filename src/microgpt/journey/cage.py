@@ -7,6 +7,8 @@ JSON object on the status pipe. It imports nothing of the package and does not j
 Closing its standard input tells it to stop; so the command cannot outlive the process that asked for it.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import ctypes
 import json
 import os
@@ -162,7 +164,8 @@ def be_first(settings, command, guards, status):
 
 def descendants(root):
     """[(process id, resident bytes)] of everything below a process, zombies left out."""
-    children, memory = {}, {}
+    children: dict[int, list[int]] = {}
+    memory: dict[int, int] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             try:

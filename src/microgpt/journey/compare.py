@@ -34,6 +34,7 @@ class Difference:
     agree: str = ""  # what agreed until then
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -104,7 +105,8 @@ def _time(difference: Difference) -> tuple[float, int]:
 def _with_agreement(first: Difference, differences: list[Difference]) -> Difference:
     """Add the sentence that says how far the two runs went together."""
     if first.step is None or first.what in ("reading", "losses"):
-        agree = f"the losses up to step {first.step - 1} agree" if (first.step or 0) > 1 else ""
+        last = (first.step or 0) - 1
+        agree = f"the losses up to step {last} agree" if last > 0 else ""
     elif first.step == 0:
         agree = "the runs part before the first step"
     else:
@@ -256,6 +258,7 @@ def _final_states(original: Recording, variant: Recording, ulps: int) -> tuple[l
 
 
 def array_at(raw: bytes, index: int) -> float | None:
+    """Number `index` of raw float64, None past the end."""
     numbers = memoryview(raw).cast("d")
     return numbers[index] if index < len(numbers) else None
 
@@ -269,6 +272,7 @@ def show(number: float | None) -> str:
 
 
 def text_difference(original: Recording, variant: Recording, level: str) -> Difference | None:
+    """The first line of output, or of the samples, that is not the same byte for byte."""
     one, two = original.outcome.stdout, variant.outcome.stdout
     if level == "samples":
         one, two = samples_of(one), samples_of(two)
@@ -282,6 +286,8 @@ def samples_of(stdout: bytes) -> bytes:
 
 def _text(what: str, one: bytes, two: bytes) -> Difference:
     first, second = one.split(b"\n"), two.split(b"\n")
-    line = next((i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second)))
+    line = next(
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
     shown = [repr(lines[line][:120])[1:] if line < len(lines) else "(no such line)" for lines in (first, second)]
-    return Difference(what, f"{what}, line {line + 1}", *shown, row=line)
+    return Difference(what, f"{what}, line {line + 1}", shown[0], shown[1], row=line)

@@ -3,6 +3,8 @@
 Not a way to train: `microgpt train` is. verify.py runs this file as the variant when it is given an engine's name.
 """
 
+# mypy: allow-untyped-defs, allow-untyped-calls
+
 import random
 from array import array
 

@@ -37,6 +37,7 @@ class Form:
     broken: list[str]
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return {"original": self.original.__dict__, "variant": self.variant.__dict__, "broken": self.broken}
 
 
@@ -67,9 +68,9 @@ def _docstring_lines(tokens: list[tokenize.TokenInfo]) -> set[int]:
     found: set[int] = set()
     before = tokenize.NEWLINE
     for token, after in zip(tokens, tokens[1:], strict=False):
-        if token.type == tokenize.STRING and before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT):
-            if after.type == tokenize.NEWLINE:
-                found |= set(range(token.start[0], token.end[0] + 1))
+        alone = before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT) and after.type == tokenize.NEWLINE
+        if token.type == tokenize.STRING and alone:
+            found |= set(range(token.start[0], token.end[0] + 1))
         if token.type not in (tokenize.NL, tokenize.COMMENT):
             before = token.type
     return found

@@ -35,23 +35,29 @@ class Checked:
 
     @property
     def error(self) -> float:
+        """Relative to the gradient where that is above one."""
         return abs(self.gradient - self.by_difference) / max(1.0, abs(self.gradient))
 
 
 @dataclass
 class GradientCheck:
+    """What was found for one program."""
+
     program: str
     checked: list[Checked]
 
     @property
     def worst(self) -> Checked:
+        """The parameter whose gradient is furthest off; NaN is further than any number."""
         return max(self.checked, key=lambda c: (c.error != c.error, c.error))
 
     @property
     def right(self) -> bool:
+        """Whether all are within the tolerance."""
         return self.worst.error <= TOLERANCE
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         checked = [{**c.__dict__, "error": c.error} for c in self.checked]
         return {"program": self.program, "right": self.right, "checked": checked}
 
@@ -69,7 +75,9 @@ def check(program: Program, data: bytes, count: int = 24, seed: int = 0) -> Grad
     key, gradients = _gradients(first, program.name)
     rng = random.Random(seed)
     felt = [i for i, g in enumerate(gradients) if g]
-    chosen = rng.sample(felt, min(len(felt), count // 2)) + rng.sample(range(len(gradients)), min(len(gradients), count // 2))
+    chosen = rng.sample(felt, min(len(felt), count // 2)) + rng.sample(
+        range(len(gradients)), min(len(gradients), count // 2)
+    )
     changes = [(i, h) for i in chosen for h in (STEP, -STEP)]
     perturb: dict[str, object] = {"names": [key.partition(".")[0]], "changes": changes}
     losses = program.run(settings, 0, Interest(names, (), False, perturb)).evaluated

@@ -15,7 +15,7 @@ examples:
   microgpt verify shorter.py --form --gradients    comments and spacing kept? gradients right?
 """,
     "analyze": "examples:\n  microgpt journey analyze program.py --top 10\n",
-    "ledger": "examples:\n  microgpt journey ledger                          rewrites LEDGER.md and the tables in docs/\n",
+    "ledger": "examples:\n  microgpt journey ledger                   rewrites LEDGER.md and the tables in docs/\n",
     "gist": "examples:\n  microgpt journey gist editions/short.py          writes a folder; publishes nothing\n",
     "remind": """\
 examples:
@@ -31,7 +31,9 @@ def add_verify(p: Any) -> None:
     p.add_argument("what", nargs="?", metavar="WHAT", help="a .py file or an engine's name")
     p.add_argument("--cmd", metavar="COMMAND", help="a command instead; {data}, {steps}, {seed} are filled in")
     p.add_argument("--original", metavar="FILE", help="the program to compare with (the reference)")
-    p.add_argument("--data", metavar="FILE", action="append", help="becomes input.txt; may be repeated (built-in names)")
+    p.add_argument(
+        "--data", metavar="FILE", action="append", help="becomes input.txt; may be repeated (built-in names)"
+    )
     p.add_argument("--steps", type=int, metavar="N", help="set num_steps to N in both programs")
     p.add_argument("--steps-name", default="", metavar="NAME", help="the variant's name for its number of steps")
     p.add_argument("--seeds", default="", metavar="A,B", help="run each data set with each of these seeds")

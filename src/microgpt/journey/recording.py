@@ -29,6 +29,7 @@ class State:
     raw: bytes
 
     def numbers(self) -> array[float]:
+        """The float64 in order."""
         return array("d", self.raw)
 
 
@@ -52,6 +53,7 @@ class Recording:
         return self.outcome.stdout, self.outcome.stderr, self.outcome.status, numbers, states, self.final()
 
     def final(self) -> dict[str, bytes]:
+        """The last state of each variable."""
         return {name: states[-1].raw for name, states in self.states.items() if states}
 
     def step_at(self, line: int) -> int | None:
@@ -88,8 +90,8 @@ class Recording:
 
 def parse(outcome: Outcome) -> Recording:
     """The recording in an outcome's record. Frames that make no sense end the reading; `complete` tells."""
-    recording, raws, data, at = Recording(outcome), {}, memoryview(outcome.record), 0
-    raws_by_digest: dict[str, bytes] = raws
+    recording, data, at = Recording(outcome), memoryview(outcome.record), 0
+    raws: dict[str, bytes] = {}
     try:
         while at + 4 <= len(data):
             (size,) = struct.unpack_from("<I", data, at)
@@ -99,7 +101,7 @@ def parse(outcome: Outcome) -> Recording:
             if len(raw) != header.get("n", 0) or len(raw) % 8:
                 break
             at += len(raw)
-            _take(recording, header, raw, raws_by_digest)
+            _take(recording, header, raw, raws)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         recording.complete = False
     return recording

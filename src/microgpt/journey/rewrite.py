@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..errors import DataError
 
@@ -66,6 +67,7 @@ def replaced(source: str, place: Place, value: int) -> str:
     return text
 
 
+@lru_cache(64)  # also because CPython 3.11's parser must not run in two threads at once
 def with_settings(source: str, steps: int | None, seed: int | None, steps_name: str = "") -> str:
     """The program with that many steps and that seed, where they are given."""
     changes: list[tuple[Callable[[str], Place], int | None]] = [
@@ -94,7 +96,7 @@ def _assigned(tree: ast.AST) -> Iterator[tuple[str, Place]]:
                 if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
                     pairs = list(zip(target.elts, node.value.elts, strict=False))
                 yield from _literal(pairs)
-        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+        elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)) and node.value is not None:
             yield from _literal([(node.target, node.value)])
         elif isinstance(node, ast.arguments):
             positional = node.posonlyargs + node.args
@@ -111,7 +113,8 @@ def _literal(pairs: list[tuple[ast.expr, ast.expr]]) -> Iterator[tuple[str, Plac
 
 def _range_names(iterated: ast.expr) -> Iterator[ast.Name]:
     if isinstance(iterated, ast.Call) and getattr(iterated.func, "id", "") == "range":
-        yield from (a for a in iterated.args if isinstance(a, ast.Name))
+        bound = [a.target if isinstance(a, ast.NamedExpr) else a for a in iterated.args]
+        yield from (a for a in bound if isinstance(a, ast.Name))
 
 
 def _place(node: ast.Constant) -> Place:

@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def failure(self) -> str:
-        """"" after a normal exit with status 0, else a phrase that says what happened."""
+        """ "" after a normal exit with status 0, else a phrase that says what happened."""
         if self.ended != "exit":
             return f"was ended: over its limit of {self.ended}"
         if self.status == 0:
@@ -80,15 +80,17 @@ def run(
     environment: Mapping[str, str],
     limits: Limits,
     record: tuple[int, int] | None = None,
+    readable: Sequence[str] = (),
 ) -> Outcome:
     """Run a command (its first word an absolute path) in a folder.
 
+    readable: folders it may read besides those of `readable_paths`.
     record: both ends of a pipe; the command inherits the writing end, and what it writes there is returned.
     """
     status_read, status_write = os.pipe()
     settings = {
         "folder": str(folder.resolve()),
-        "readable": readable_paths(command[0]),
+        "readable": [*readable_paths(command[0]), *readable],
         "limits": asdict(limits),
         "network": limits.network,
         "environment": dict(environment),
@@ -116,6 +118,10 @@ def run(
     received, over = _collect(cage, streams, caps, started + limits.seconds)
     for stream in streams.values():
         stream.close()
+    return _outcome(received, over, time.monotonic() - started)
+
+
+def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Outcome:
     told: dict[str, Any] = {"status": None, "guards": [], "cpu": 0.0, "memory": 0, "over": "", "survivors": 0}
     for line in received["status"].splitlines():
         told.update(json.loads(line))
@@ -126,7 +132,7 @@ def run(
         record=bytes(received.get("record", b"")),
         status=told["status"] if ended == "exit" else None,
         ended=ended,
-        seconds=time.monotonic() - started,
+        seconds=seconds,
         cpu=told["cpu"],
         memory=told["memory"],
         survivors=told["survivors"],

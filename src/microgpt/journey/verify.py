@@ -51,6 +51,7 @@ class CaseResult:
     seconds: tuple[float, float] = (0.0, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         return {**self.__dict__, "difference": self.difference.to_dict() if self.difference else None}
 
 
@@ -67,13 +68,16 @@ class Verdict:
 
     @property
     def answer(self) -> Answer:
+        """One word for all cases."""
         return next((case.answer for case in self.cases if case.answer != "same"), "same")
 
     @property
     def exit_code(self) -> int:
+        """0 the same, 1 not or not shown to be."""
         return 0 if self.answer == "same" else 1
 
     def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
         cases = [case.to_dict() for case in self.cases]
         return {**self.__dict__, "answer": self.answer, "cases": cases}
 
@@ -133,9 +137,11 @@ class Verifier:
     def _case(self, variant: Program, case: Case) -> tuple[CaseResult, tuple[str, ...]]:
         watch = self.level in ("bits", "ulp")
         first = self._original(case, watch)
-        interest = Interest(
-            (*self._names, *MOMENT_NAMES), _lengths(first, self._names), not roles(first, self._names)
-        ) if watch else None
+        interest = (
+            Interest((*self._names, *MOMENT_NAMES), _lengths(first, self._names), not roles(first, self._names))
+            if watch
+            else None
+        )
         one, two = _twice(variant, case.settings, interest)
         result = CaseResult(str(case), "same", seconds=(first.outcome.seconds, one.outcome.seconds))
         failed = next((run for run in (one, two) if run.outcome.failure), None)
@@ -163,9 +169,7 @@ class Verifier:
             one, two = _twice(self.original, case.settings, interest)
             for recording in (one, two):
                 if recording.outcome.failure:
-                    raise DataError(
-                        f"the original {recording.outcome.failure}", where=f"{self.original.name}, {case}"
-                    )
+                    raise DataError(f"the original {recording.outcome.failure}", where=f"{self.original.name}, {case}")
             if _fingerprint(one, self.level) != _fingerprint(two, self.level):
                 raise DataError(
                     "the original does not repeat itself: two of its runs differ",
@@ -223,5 +227,7 @@ def render(verdict: Verdict) -> str:
     if verdict.answer == "same":
         lines.append(f"the same on {count} case{'s' * (count != 1)}")
     else:
-        lines.append({"different": "not the same", "failed": "not shown to be the same"}.get(verdict.answer, verdict.answer))
+        lines.append(
+            {"different": "not the same", "failed": "not shown to be the same"}.get(verdict.answer, verdict.answer)
+        )
     return "\n".join(lines) + "\n"
