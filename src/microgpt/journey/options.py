@@ -44,7 +44,7 @@ def add_verify(p: Any) -> None:
     p.add_argument("--python", action="append", metavar="PATH", help="run both under this Python; may be repeated")
     p.add_argument("--gradients", action="store_true", help="check the gradients by finite differences instead")
     p.add_argument("--form", action="store_true", help="check that comments and spacing are kept as well")
-    p.add_argument("--seconds", type=float, default=600.0, metavar="S", help="wall time one run may take (600)")
+    p.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="wall time one run may take (3600)")
     p.add_argument("--memory", type=float, default=4.0, metavar="GB", help="memory one run may take (4)")
     p.add_argument("--report", metavar="FILE", help="write the verdict as JSON")
     p.add_argument("--json", action="store_true", help="print the verdict as JSON")

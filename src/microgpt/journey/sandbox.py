@@ -28,7 +28,7 @@ GRACE_SECONDS = 0.9  # for killing what is left; the whole ends within the limit
 class Limits:
     """What one run of a command may use."""
 
-    seconds: float = 600.0  # of wall time
+    seconds: float = 3600.0  # of wall time
     memory: int = 4 << 30  # bytes, all its processes together, and of address space each
     output: int = 64 << 20  # bytes of stdout and of stderr each
     files: int = 64 << 20  # bytes in its folder
