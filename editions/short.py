@@ -46,7 +46,7 @@ class Value:
         other = other if isinstance(other, Value) else Value(other)
         return Value(self.data * other.data, (self, other), (other.data, self.data))
 
-    __pow__ = lambda x, n: Value(x.data**n, (x,), (n * x.data ** (n - 1),))  # the exponent is a plain number
+    __pow__ = lambda x, n: Value(x.data**n, (x,), (n * x.data ** (n-1),))  # the exponent is a plain number
     log = lambda self: Value(math.log(self.data), (self,), (1 / self.data,))
     exp = lambda self: Value(math.exp(self.data), (self,), (math.exp(self.data),))
     relu = lambda self: Value(max(0, self.data), (self,), (float(self.data > 0),))

@@ -164,7 +164,7 @@ def test_an_edition_changed_since_its_certificate_makes_the_ledger_stale(tmp_pat
 def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "short.py").write_text(REFERENCE)
     (tmp_path / "golf.py").write_text(changed(REFERENCE, ("p.grad**2", "abs(p.grad)")))
-    version = "%d.%d" % sys.version_info[:2]
+    version = ".".join(map(str, sys.version_info[:2]))
     found = ledger.measure(tmp_path, cases_for([("two names", b"al\nbo\n")], steps=1), {version: sys.executable})
     assert found["short.py"]["pythons"] == [version]
     assert found["golf.py"]["pythons"] == []

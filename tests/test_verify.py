@@ -229,7 +229,7 @@ FORMED = "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n
             "chained",
         ),
         (
-            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x): return x + 1 + 0 + 0 + 0 + 0  # three\n",
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x): return x + 1 + 0 + 0 + 0  # three\n",
             "longer",
         ),
         (FORMED, "not fewer"),

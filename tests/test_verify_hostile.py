@@ -29,7 +29,8 @@ HOSTILE = {
     "fork bomb": ("import os\nwhile True:\n    os.fork()\n", "processes"),
     "children in sessions of their own": (
         "import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        os.setsid()\n"
-        "        if os.fork():\n            os._exit(0)\n        time.sleep(600)\n        os._exit(0)\ntime.sleep(600)\n",
+        "        if os.fork():\n            os._exit(0)\n        time.sleep(600)\n"
+        "        os._exit(0)\ntime.sleep(600)\n",
         "time",
     ),
     "daemon left behind": (
@@ -63,7 +64,8 @@ HOSTILE = {
     "crashes": ("import ctypes\nctypes.string_at(0)\n", "signal 11"),
     "closes every descriptor": ("import os\nos.closerange(0, 256)\n", ""),
     "garbage in the record": (
-        "import os, time\nfor fd in range(3, 256):\n    try:\n        os.write(fd, b'\\xff' * 4096)\n    except OSError:\n        pass\n",
+        "import os, time\nfor fd in range(3, 256):\n    try:\n"
+        "        os.write(fd, b'\\xff' * 4096)\n    except OSError:\n        pass\n",
         "",
     ),
 }

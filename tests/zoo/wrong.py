@@ -208,7 +208,8 @@ WRONG = (
         (
             UPDATE,
             UPDATE
-            + "        if step == num_steps - 1:\n            parameters[-1].data = math.nextafter(parameters[-1].data, 9)\n",
+            + "        if step == num_steps - 1:\n"
+            + "            parameters[-1].data = math.nextafter(parameters[-1].data, 9)\n",
         ),
     ),
     _a(

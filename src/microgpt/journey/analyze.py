@@ -1,8 +1,9 @@
 """What repeats in a program: families of functions, statements and expressions of one shape, and what they would save.
 
 Members of a family are anti-unified: what they share is the skeleton, what differs becomes a numbered hole
-(Plotkin 1970, Reynolds 1970). Savings are honest: the helper's own lines count, so many a family saves nothing or costs lines, and the
-report says so. It changes nothing, and it does not know whether an abstraction would be right: `verify` does.
+(Plotkin 1970, Reynolds 1970). Savings are honest: the helper's own lines count, so many a family saves nothing or
+costs lines, and the report says so. It changes nothing, and it does not know whether an abstraction would be right:
+`verify` does.
 """
 
 from __future__ import annotations

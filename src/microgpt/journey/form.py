@@ -88,14 +88,18 @@ def comments(source: str) -> list[str]:
 
 
 def spacing(source: str) -> dict[str, int]:
-    """Blank lines right before each comment line of its own that begins a paragraph at the left margin."""
-    lines, found = source.splitlines(), {}
+    """Blank lines before each comment at the left margin and each definition, comments right above it included."""
+    lines = source.splitlines()
+    found: dict[str, int] = {}
     for i, line in enumerate(lines):
-        if line.startswith("#"):
-            blank = 0
-            while i - blank > 0 and not lines[i - blank - 1].strip():
-                blank += 1
-            found[line] = blank
+        text = line.strip()
+        if line.startswith("#") or text.startswith(("def ", "async def ", "class ")):
+            name = line if line.startswith("#") else text.partition("(")[0]
+            top = i
+            while top > 0 and lines[top - 1].strip().startswith(("#", "@")):
+                top -= 1
+            blank = next((n for n in range(top) if lines[top - n - 1].strip()), top)
+            found[f"{name} ({sum(key.startswith(name) for key in found) + 1})"] = blank
     return found
 
 
@@ -121,7 +125,7 @@ def check(original: str, variant: str) -> Form:
         broken.append(f"comment {index + 1} of {len(one)} was {shown[0]} and is {shown[1]}")
     wanted, kept = spacing(original), spacing(variant)
     moved = [c for c in wanted if c in kept and kept[c] != wanted[c]]
-    broken += [f"{wanted[c]} blank lines before {c!r} became {kept[c]}" for c in moved[:3]]
+    broken += [f"{wanted[c]} blank lines before {c.rpartition(' ')[0]!r} became {kept[c]}" for c in moved[:3]]
     runs = [Counter(_blank_runs(text)) for text in (original, variant)]
     widest = max(runs[0], default=0)
     broken += [f"{width} blank lines in a row" for width in runs[1] if width > widest]
