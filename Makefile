@@ -1,5 +1,6 @@
 # make demo   train on the built-in names and print 20 new ones       make test   run the tests
 # make        build, test and lint                                    make soak   the long tests too
+# make bench  measure this machine and rewrite the README's table
 # Both work from a bare clone: they make the environment in .venv first.
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml $(wildcard CMakeLists.txt src/native/*)
 
-.PHONY: all build demo test soak lint docs clean
+.PHONY: all build demo test soak bench lint docs clean
 
 all: build test lint
 
@@ -28,6 +29,9 @@ test: build
 
 soak: build
 	$(BIN)/python -m pytest -m "soak or not soak" --timeout 0
+
+bench: build
+	$(BIN)/python benchmarks/update.py
 
 lint: build
 	$(BIN)/ruff check

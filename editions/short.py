@@ -70,7 +70,7 @@ class Value:
         their order, hence this order is part of the definition. The stack holds iterators instead of
         recursing, because long documents and deep models exceed Python's recursion limit.
         """
-        order, seen, stack = [], {self}, [(self, iter(self.inputs))]
+        self.grad, order, seen, stack = 1, [], {self}, [(self, iter(self.inputs))]
         while stack:
             for value in stack[-1][1]:
                 if value not in seen:
@@ -79,7 +79,6 @@ class Value:
                     break
             else:  # all inputs are in the order already
                 order.append(stack.pop()[0])
-        self.grad = 1
         for node in reversed(order):
             for value, local_grad in zip(node.inputs, node.local_grads):
                 value.grad += local_grad * node.grad
@@ -92,7 +91,7 @@ def shapes(vocab_size, n_layer, n_embd, block_size):
     """Name -> (rows, columns) of every weight matrix, in the order in which they are drawn."""
     layer = {f"attn_w{letter}": (1, 1) for letter in "qkvo"} | {"mlp_fc1": (4, 1), "mlp_fc2": (1, 4)}
     return {"wte": (vocab_size, n_embd), "wpe": (block_size, n_embd), "lm_head": (vocab_size, n_embd)} | {
-        f"layer{i}.{name}": (r * n_embd, c * n_embd) for i in range(n_layer) for name, (r, c) in layer.items()}
+        f"layer{i}.{k}": (r * n_embd, c * n_embd) for i in range(n_layer) for k, (r, c) in layer.items()}
 
 
 def initial_weights(sizes, rng, std=0.08):
@@ -152,8 +151,8 @@ def gpt(token, position, cache, weights, n_head):
         query = linear(x, weights[layer + "attn_wq"])
         cache.keys[i].append(linear(x, weights[layer + "attn_wk"]))
         cache.values[i].append(linear(x, weights[layer + "attn_wv"]))
-        triples = [(query[h], [k[h] for k in cache.keys[i]], [v[h] for v in cache.values[i]]) for h in heads]
-        mixed, attention = zip(*(attend(*triple) for triple in triples))
+        inputs = [(query[h], [k[h] for k in cache.keys[i]], [v[h] for v in cache.values[i]]) for h in heads]
+        mixed, attention = zip(*(attend(*each) for each in inputs))
         cache.attention[i].append(list(attention))
         x = [a + b for a, b in zip(linear(sum(mixed, []), weights[layer + "attn_wo"]), residual)]
         # Multi-layer perceptron: four times as wide inside, each position by itself.
@@ -168,8 +167,9 @@ def gpt(token, position, cache, weights, n_head):
 
 def document_loss(tokens, weights, n_layer, n_head, block_size):
     """Mean over positions of -log p(next token), in nats; tokens past the block are left out."""
-    cache, ps = Cache(n_layer), range(min(block_size, len(tokens) - 1))
-    return (1 / len(ps)) * sum(-softmax(gpt(tokens[p], p, cache, weights, n_head))[tokens[p + 1]].log() for p in ps)
+    cache, n = Cache(n_layer), min(block_size, len(tokens) - 1)
+    losses = [-softmax(gpt(tokens[p], p, cache, weights, n_head))[tokens[p + 1]].log() for p in range(n)]
+    return (1 / n) * sum(losses)
 
 
 batch_loss = lambda losses: (1 / len(losses)) * sum(losses)

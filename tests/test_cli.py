@@ -176,6 +176,13 @@ def test_novel_reads_the_training_list_again_or_the_one_given(run: Run, model: s
     assert run("sample", model, "--novel")[0] == 65
 
 
+def test_novel_reads_a_column_again_as_it_was_read(run: Run) -> None:
+    Path("a, b.csv").write_text("id,word\n" + "".join(f"{i},{w}\n" for i, w in enumerate(TINY_DOCUMENTS)))
+    assert run("train", "a, b.csv", "--column", "word", "--dedupe", *FLAGS, "-q", "-o", "t.safetensors")[0] == 0
+    code, out, _ = run("sample", "t.safetensors", "--novel", "--seed", "1")
+    assert code == 0 and not set(out.split()) & set(TINY_DOCUMENTS)
+
+
 def test_score_prints_sorts_filters_and_flags(run: Run, model: str) -> None:
     stdin = "ab\ncc\nabcabc\n"
     code, out, err = run("score", model, stdin=stdin)
@@ -216,7 +223,7 @@ def test_info_tells_what_a_file_holds(run: Run, model: str) -> None:
     found = json.loads(run("info", model, "--json")[1])
     assert found["alphabet"] == "abc" and found["step"] == 12 and found["config"]["n_embd"] == 4
     assert found["sha256"] == hashlib.sha256(Path(model).read_bytes()).hexdigest()
-    assert found["data"]["source"] == "list.txt"
+    assert found["data"]["origin"]["sources"] == ["list.txt"]
     assert "scalar" in json.loads(run("info", "--engine", "--json")[1])
     assert "n_embd         4" in run("info", model)[1]
 

@@ -29,7 +29,8 @@ ORDER = """
     benchmarking
     terminal
     progress
-    journey.cage journey.probe journey.form journey.rewrite journey.analyze
+    journey.cage journey.probe journey.form journey.rewrite journey.steps journey.syntax
+    journey.analyze
     journey.sandbox journey.engine_program
     journey.recording
     journey.compare journey.programs
@@ -77,7 +78,7 @@ def test_a_file_imports_only_from_files_below_it(name: str) -> None:
 
 
 def test_heavy_packages_are_imported_in_one_file_each() -> None:
-    homes = {"torch": "engines.torch", "numpy": None, "rich": "progress", "shtab": "commands.inspect"}
+    homes = {"torch": "engines.torch", "numpy": None, "rich": "progress", "shtab": "commands.inspect", "libcst": "journey.syntax"}
     for name, path in FILES.items():
         for found in imports(path):
             top = found.split(".")[0]

@@ -9,7 +9,7 @@ import pytest
 from conftest import TINY, TINY_DOCUMENTS, tokens_of
 
 from microgpt import MicroGPT, reference
-from microgpt.corpus import Corpus, read
+from microgpt.corpus import read
 from microgpt.ngrams import NGrams
 from microgpt.randomness import Draws
 from microgpt.scoring import score
@@ -81,6 +81,6 @@ def test_baselines_on_the_published_list_are_the_known_ones(shared: object) -> N
 
 
 def test_a_model_that_learned_one_string_finds_it_probable() -> None:
-    model = MicroGPT(**TINY | {"num_steps": 80, "learning_rate": 0.05}).fit(Corpus(["abc"] * 3, "").documents)
+    model = MicroGPT(**TINY | {"num_steps": 80, "learning_rate": 0.05}).fit(["abc"] * 3)
     likely, unlikely = model.score_samples(["abc", "cba"])
     assert likely > math.log(0.9) > math.log(0.01) > unlikely

@@ -12,13 +12,15 @@ from hypothesis import strategies as st
 from microgpt import MicroGPT, checkpoint
 from microgpt.cli import main
 from microgpt.config import Config
-from microgpt.corpus import Corpus
+from microgpt.corpus import Corpus, Origin
 from microgpt.errors import ConfigError, DataError
 from microgpt.training import Session, settle_block_size
 
+HERE = Origin(("here",))
+
 
 def start(**changes: object) -> Session:
-    return Session.start(Config(**(TINY | changes)), Corpus(list(TINY_DOCUMENTS), "here"), "auto")
+    return Session.start(Config(**(TINY | changes)), Corpus(list(TINY_DOCUMENTS), HERE), "auto")
 
 
 def finish(session: Session, steps: int | None = None) -> list[float]:
@@ -42,7 +44,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
     broken = start(batch_size=batch_size, seed=seed, val=val)
     first = finish(broken, at)
     stored = checkpoint.from_bytes(checkpoint.to_bytes(broken.checkpoint()))
-    resumed = Session.resume(stored, Corpus(list(TINY_DOCUMENTS), "here"), "auto")
+    resumed = Session.resume(stored, Corpus(list(TINY_DOCUMENTS), HERE), "auto")
     assert first + finish(resumed) == losses
     assert checkpoint.to_bytes(resumed.checkpoint()) == checkpoint.to_bytes(whole.checkpoint())
 
@@ -50,7 +52,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
 def test_resume_refuses_other_documents() -> None:
     stored = checkpoint.from_bytes(checkpoint.to_bytes(start().checkpoint()))
     with pytest.raises(DataError, match="not the documents the model was trained on"):
-        Session.resume(stored, Corpus(["ab", "cab"], "there"), "auto")
+        Session.resume(stored, Corpus(["ab", "cab"], HERE), "auto")
 
 
 def test_blocks_of_any_size_give_the_same_losses() -> None:
@@ -95,7 +97,7 @@ def test_held_out_documents_are_never_trained_on() -> None:
 
 def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves nothing to train on"):
-        Session.start(Config(**TINY, val=0.9), Corpus(["only"], "here"), "auto")
+        Session.start(Config(**TINY, val=0.9), Corpus(["only"], HERE), "auto")
 
 
 def test_block_size_auto_fits_the_longest_document_and_its_end_mark() -> None:

@@ -8,12 +8,14 @@ import sys
 import traceback
 import warnings
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from io import TextIOWrapper
 
-from .errors import MicrogptError
+from .errors import MicrogptError, StorageError, reason, visible
 from .options import build_parser
-from .terminal import Style, visible
+from .terminal import Style
 
 # verb -> module in commands/ and function in it, imported only when it is called
 VERBS = {
@@ -39,12 +41,13 @@ class Face:
 
     def data(self, text: str) -> None:
         """A result, on stdout."""
-        print(text)
+        with _output():
+            print(text)
 
     def say(self, text: str) -> None:
         """A remark, on stderr."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            print(visible(text), file=sys.stderr, flush=True)
 
     def shown(self, text: str) -> str:
         """A string from a list or a model, safe on a terminal, as it is elsewhere."""
@@ -53,17 +56,17 @@ class Face:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see docs/reliability.md)."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="backslashreplace")  # type: ignore[union-attr]
+    _prepare_streams()
     warnings.showwarning = lambda message, *_: print(f"microgpt: {message}", file=sys.stderr)
     try:
         args = build_parser().parse_args(argv)
         module, function = VERBS[args.verb].split(".")
         code: int = getattr(import_module(f".commands.{module}", __package__), function)(args, Face(args))
-        sys.stdout.flush()
+        with _output():
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: nothing left to flush
+        _discard_output()
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -71,13 +74,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error)
 
 
+def _prepare_streams() -> None:
+    """UTF-8 whatever the locale; a stream that was closed swallows what is written to it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - stays open as the stream
+        stream = getattr(sys, name)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+@contextmanager
+def _output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_output()
+        raise StorageError(f"cannot write to standard output: {reason(error)}", fix="make room") from error
+
+
+def _discard_output() -> None:
+    """Nobody takes what is left in the buffer of stdout: let the interpreter's own last flush succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _report(error: Exception) -> int:
     """Print an error in three parts, without a traceback unless MICROGPT_DEBUG is set."""
-    if os.environ.get("MICROGPT_DEBUG"):
+    if os.environ.get("MICROGPT_DEBUG", "0") not in ("", "0"):
         traceback.print_exc()
     if isinstance(error, MicrogptError):
         print(f"microgpt: error: {error}", file=sys.stderr)
         return error.exit_code
-    print(f"microgpt: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+    if isinstance(error, MemoryError):
+        print("microgpt: error: there is not enough memory\n  fix: a smaller model or list", file=sys.stderr)
+        return MicrogptError.exit_code
+    print(f"microgpt: internal error: {type(error).__name__}: {visible(str(error))}", file=sys.stderr)
     print("  fix: MICROGPT_DEBUG=1 shows where; please report it", file=sys.stderr)
     return MicrogptError.exit_code

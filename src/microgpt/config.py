@@ -6,10 +6,10 @@ range checks are made from the fields below. A default is what the reference doe
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -99,8 +99,26 @@ class Config:
         return cls(**values)  # type: ignore[arg-type]
 
 
+# The options that are not hyper-parameters: whole numbers?, lowest, highest, lowest itself left out?
+OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
+    "n": (True, 0, 2**31 - 1, False),
+    "samples": (True, 0, 1_000_000_000, False),
+    "save_every": (True, 0, 1_000_000_000, False),
+    "temperature": (False, 1e-6, 1e6, False),  # lower ones do what 1e-6 does, until their inverse overflows
+    "top_k": (True, 0, 2**31 - 1, False),
+    "top_p": (False, 0.0, 1.0, True),
+    "min_len": (True, 0, 2**31 - 1, False),
+    "max_len": (True, 0, 2**31 - 1, False),
+    "holdout": (False, 0.0, 0.9, True),
+    "head": (True, 0, 1023, False),
+    "min": (False, -1e300, 1e300, False),
+}
+
+
 def checked(name: str, value: object) -> int | float:
-    """`value` as the number that the field wants, or a ConfigError that names field, value and range."""
+    """`value` as the number that the field or option wants; a ConfigError names it, value and range."""
+    if name in OPTIONS:
+        return check_range(name, value, *OPTIONS[name])
     item = Config.__dataclass_fields__[name]
     return check_range(name, value, item.type == "int", **{k: item.metadata[k] for k in ("low", "high", "open_low")})
 
@@ -109,20 +127,24 @@ def check_range(name: str, value: object, whole: bool, low: float, high: float, 
     """`value` as an int (if `whole`) or a float within [low, high], or (low, high] if `open_low`."""
     number: int | float | None = None
     if not isinstance(value, (bool, str, bytes)):
-        try:
+        with suppress(TypeError, ValueError, OverflowError):
             number = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError):
-            number = None
-    inside = number is not None and math.isfinite(number) and low <= number <= high
-    if number is None or not inside or (open_low and number == low):
+    if number is None or not low <= number <= high or (open_low and number == low):  # NaN is in no range
         kind = "a whole number" if whole else "a number"
         bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
         raise ConfigError(
-            f"{name} must be {kind} {bounds}, not {quote(value) if isinstance(value, str) else quote(repr(value))}",
+            f"{name} must be {kind} {bounds}, not {quote(_shown(value))}",
             where=f"option {name}",
             fix=f"{name} {Config.__dataclass_fields__[name].default}" if name in Config.__dataclass_fields__ else "",
         )
     return number
+
+
+def _shown(value: object) -> str:
+    try:
+        return value if isinstance(value, str) else repr(value)
+    except ValueError:  # Python does not print integers of more than 4,300 digits
+        return "a very large number"
 
 
 def _physical_memory() -> int:

@@ -15,9 +15,29 @@ from dataclasses import dataclass
 from importlib.resources import files as package_files
 
 from . import files, reference
-from .errors import ConfigError, DataError, quote
+from .errors import ConfigError, DataError, InputError, quote, reason
 
-BUILTIN = "builtin:names"
+BUILTIN, PYTHON = "builtin:names", "python"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How documents were read, so that they can be read again: the arguments of `read`.
+
+    sources is ("python",) for documents that were handed over as strings.
+    """
+
+    sources: tuple[str, ...] = (BUILTIN,)
+    column: str | None = None
+    dedupe: bool = False
+
+    def __str__(self) -> str:
+        return "built-in names" if self.sources == (BUILTIN,) else ", ".join(self.sources)
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the documents can be read again: neither standard input nor Python's memory can."""
+        return not {"-", PYTHON} & set(self.sources)
 
 
 @dataclass
@@ -25,7 +45,7 @@ class Corpus:
     """Documents in their original order, and where they came from."""
 
     documents: list[str]
-    source: str
+    origin: Origin
 
     def fingerprint(self) -> str:
         """SHA-256 of the documents, one a line, as UTF-8."""
@@ -35,7 +55,7 @@ class Corpus:
 def builtin() -> Corpus:
     """32,257 first names given in the USA in 2018 (see data/README.md)."""
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
-    return Corpus(reference.read_documents(text), BUILTIN)
+    return Corpus(reference.read_documents(text), Origin())
 
 
 def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
@@ -45,14 +65,27 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
     Raises DataError when there is no document, or when the text is not UTF-8.
     """
     documents: list[str] = []
-    for source in sources or [BUILTIN]:
+    origin = Origin(tuple(sources) or (BUILTIN,), column, dedupe)
+    for source in origin.sources:
+        if source == BUILTIN and column is not None:
+            raise ConfigError("the built-in list has no columns", where="option column", fix="name a file")
         if source == BUILTIN:
             documents += builtin().documents
         else:
             name = "standard input" if source == "-" else source
-            text = decode(sys.stdin.buffer.read() if source == "-" else files.read(source), name)
+            text = decode(_standard_input() if source == "-" else files.read(source), name)
             documents += reference.read_documents(text) if column is None else _column(text, column, name)
-    return _finished(documents, ", ".join(sources) or BUILTIN, dedupe)
+    return _finished(documents, origin)
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InputError("standard input is closed", fix="name a file, or redirect one")
+    try:
+        return sys.stdin.buffer.read()
+    except OSError as error:
+        words = f"cannot read standard input: {reason(error)}"
+        raise InputError(words, fix="redirect a file or a pipe") from error
 
 
 def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
@@ -70,7 +103,7 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
         documents.append(one_line(item))
-    return _finished([document for document in documents if document], "python", False)
+    return _finished([document for document in documents if document], Origin((PYTHON,)))
 
 
 def one_line(text: str) -> str:
@@ -85,7 +118,8 @@ def decode(data: bytes, where: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        line, before = data.count(b"\n", 0, at) + 1, data.rfind(b"\n", 0, at) + 1
+        before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
+        line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",
@@ -101,12 +135,13 @@ def _column(text: str, column: str, where: str) -> list[str]:
     else:
         head = text.split("\n", 1)[0]
         rows = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",")
-        if column not in (rows.fieldnames or []):
-            _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
         try:
+            if column not in (rows.fieldnames or []):
+                _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
             values = [row[column] or "" for row in rows]
         except csv.Error as error:
-            raise DataError(f"the table cannot be read: {error}", where=f"{where}, line {rows.line_num}") from error
+            place = f"{where}, line {rows.line_num + 1}"
+            raise DataError(f"the table cannot be read: {error}", where=place) from error
     return [document for document in map(one_line, values) if document]
 
 
@@ -128,16 +163,31 @@ def _no_column(column: str, place: str, found: list[str]) -> None:
     raise DataError(f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}")
 
 
-def _finished(documents: list[str], source: str, dedupe: bool) -> Corpus:
-    if dedupe:
+def again(origin: Origin, fingerprint: str) -> Corpus:
+    """The documents that were read before, and are still the same.
+
+    Raises DataError when they changed or cannot be read a second time, InputError when they are gone.
+    """
+    if not origin.repeatable:
+        raise DataError("the model does not keep the list it was trained on", fix="give the list")
+    source = read(origin.sources, origin.column, origin.dedupe)
+    if source.fingerprint() != fingerprint:
+        raise DataError("the list the model was trained on has changed", where=str(origin), fix="give the list")
+    return source
+
+
+def _finished(documents: list[str], origin: Origin) -> Corpus:
+    if origin.dedupe:
         documents = list(dict.fromkeys(documents))
     if not documents:
-        raise DataError("there are no documents: the text is empty or blank", where=source, fix="one string a line")
+        raise DataError(
+            "there are no documents: the text is empty or blank", where=str(origin), fix="one string a line"
+        )
     try:
         "".join(set("".join(documents))).encode()
     except UnicodeEncodeError as error:
-        raise DataError("a document holds a lone surrogate, which is no character", where=source) from error
-    return Corpus(documents, source)
+        raise DataError("a document holds a lone surrogate, which is no character", where=str(origin)) from error
+    return Corpus(documents, origin)
 
 
 def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import os
 
 
+def visible(text: str) -> str:
+    """Text with what a terminal might obey made visible."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def quote(text: object, limit: int = 80) -> str:
     """Untrusted text, fit for a terminal: quoted, control characters escaped, cut to `limit`."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in str(text))
+    shown = visible(str(text))
     return f"'{shown}'" if len(shown) <= limit else f"'{shown[: limit - 3]}...'"
 
 
@@ -25,11 +30,11 @@ class MicrogptError(Exception):
         self.what, self.where, self.fix = what, where, fix
 
     def __str__(self) -> str:
-        parts = [self.what]
+        parts = [visible(self.what)]
         if self.where:
-            parts.append(f"  where: {self.where}")
+            parts.append(f"  where: {visible(self.where)}")
         if self.fix:
-            parts.append(f"  fix: {self.fix}")
+            parts.append(f"  fix: {visible(self.fix)}")
         return "\n".join(parts)
 
 

@@ -53,14 +53,18 @@ def read(path: StrPath) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
         _fail_to_read(path, error)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
+        fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
+        raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
     with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-            fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
-            raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
         try:
             return file.read()
+        except MemoryError:
+            size = os.fstat(descriptor).st_size
+            raise InputError(f"the file's {size:,} bytes do not fit into memory", where=os.fspath(path)) from None
         except OSError as error:
             raise StorageError(f"cannot read the file: {reason(error)}", where=os.fspath(path)) from error
 
@@ -87,13 +91,18 @@ def lock(path: StrPath) -> Iterator[None]:
     """Hold the right to write `path` for as long as the block runs; it ends with the process.
 
     The lock is on a file beside the target, which holds the owner's process id. Raises BusyError, at
-    once, when another process has it.
+    once, when another process has it, OutputError where no regular file can be.
     """
+    _mode(path)
     beside = _sibling(path, ".lock")
     descriptor = _acquire(beside, path)
     try:
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        pid = str(os.getpid()).encode()
+        try:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, pid)
+        except OSError as error:
+            _fail_to_write(path, error, len(pid))
         yield
     finally:
         with suppress(OSError):
@@ -113,6 +122,9 @@ def _acquire(beside: str, path: StrPath) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks, say
+                os.close(descriptor)
+                _fail_to_write(path, error, 0)
             owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
             raise BusyError(
@@ -132,14 +144,14 @@ def write(path: StrPath, data: bytes, *, system: System = SYSTEM) -> None:
 
     The caller holds `lock(path)`. A failed fsync is not tried again: the file under way is dropped.
     """
-    target = os.path.realpath(path)
-    if os.path.lexists(target) and not stat.S_ISREG(os.stat(target).st_mode):
-        raise OutputError("the output is not a regular file", where=os.fspath(path), fix="choose another path")
-    temporary = _sibling(path, ".tmp")
+    mode = _mode(path)
+    target, temporary = os.path.realpath(path), _sibling(path, ".tmp")
     made = False
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = system.open(temporary, flags, 0o666)
+        with suppress(FileNotFoundError):
+            system.unlink(temporary)  # of a run that was killed, or a trap: never opened, never followed
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+        descriptor = system.open(temporary, flags, mode)
         made = True
         try:
             rest = memoryview(data)
@@ -170,6 +182,9 @@ def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: 
 
     is_ours: looks at the first 64 KiB of a file and tells.
     """
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise OutputError("there is no such folder", where=folder, fix="make it: mkdir -p")
     if force or not os.path.lexists(path) or (os.path.isfile(path) and is_ours(first_bytes(path))):
         return
     raise OutputError(
@@ -183,6 +198,7 @@ class Log:
     """A text file that grows line by line, readable while it grows, on disk when closed."""
 
     def __init__(self, path: StrPath, *, system: System = SYSTEM) -> None:
+        _require_path(path)
         self._path, self._system = path, system
         try:
             self._descriptor = system.open(os.fspath(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
@@ -215,6 +231,25 @@ def _sync_folder(folder: str, system: System) -> None:
         system.fsync(descriptor)
     finally:
         system.close(descriptor)
+
+
+def _require_path(path: StrPath) -> None:
+    if not os.fspath(path) or "\0" in os.fspath(path):
+        raise OutputError("this is not the path of a file", where=quote(os.fspath(path)), fix="choose another path")
+
+
+def _mode(path: StrPath) -> int:
+    """Permissions for the file to be written at `path`: not wider than those of the one it replaces."""
+    _require_path(path)
+    try:
+        found = os.stat(path).st_mode
+    except FileNotFoundError:
+        return 0o666
+    except OSError as error:
+        _fail_to_write(path, error, 0)
+    if not stat.S_ISREG(found):
+        raise OutputError("the output is not a regular file", where=os.fspath(path), fix="choose another path")
+    return stat.S_IMODE(found) & 0o666
 
 
 def _sibling(path: StrPath, suffix: str) -> str:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
 from . import corpus, engines, explaining, sampling, scoring
-from .config import Config
-from .errors import ConfigError, DataError, NotFittedError, quote
+from .config import Config, checked
+from .errors import ConfigError, NotFittedError, quote
 from .randomness import Draws, fresh_seed
 from .tokenizer import Tokenizer
 from .training import Interrupt, Session, Step, settle_block_size
@@ -199,7 +199,7 @@ class MicroGPT:
         self._require_fitted()
         known = (self.known() if novel else ()) if isinstance(novel, bool) else frozenset(novel)
         wanted = sampling.Wanted(temperature, top_k, top_p, prefix, match, min_len, max_len, known, unique)
-        draws = Draws(fresh_seed() if seed is None else seed)
+        draws = Draws(fresh_seed() if seed is None else int(checked("seed", seed)))
         with Interrupt() as interrupt:
             found = sampling.sample(self.engine_, self.tokenizer_, self.config_, n, wanted, draws, interrupt.stop)
             strings = list(found)
@@ -210,24 +210,16 @@ class MicroGPT:
     def known(self) -> frozenset[str]:
         """The documents the model was trained on; after `load`, read again from where they were.
 
-        Raises InputError when they are gone, DataError when they changed.
+        Raises InputError when they are gone, DataError when they changed or were not kept in a file.
         """
         self._require_fitted()
         if self._known is None:
             if self._session is not None:
                 self._known = frozenset(self._session.documents)
             else:
-                self._known = frozenset(self._reread().documents)
+                data = self._to_checkpoint().data
+                self._known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
         return self._known
-
-    def _reread(self) -> corpus.Corpus:
-        data = self._to_checkpoint().data
-        if data.source == "python":
-            raise NotFittedError("the model does not keep the list it was trained on", fix="give the list")
-        source = corpus.read(data.source.split(", "))
-        if source.fingerprint() != data.fingerprint:
-            raise DataError("the list the model was trained on has changed", where=data.source, fix="give the list")
-        return source
 
     # ---- scoring ----
 

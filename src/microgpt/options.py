@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import MISSING, Field, fields
+from contextlib import suppress
+from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from . import __version__
-from .config import Config, checked
+from .config import OPTIONS, Config, checked
 from .engines import AUTO, NAMES
 from .errors import ConfigError
 from .journey import options as journey_options
@@ -103,9 +104,10 @@ def _train(p: Parser) -> None:
     p.add_argument("-o", "--output", metavar="PATH", help="the model's file (<stem of FILE>.safetensors)")
     p.add_argument("--force", action="store_true", help="overwrite output files that microgpt did not write")
     p.add_argument("--resume", action="store_true", help="go on from the output file, with its own settings")
-    p.add_argument("--save-every", type=int, default=0, metavar="N", help="also save after every N steps")
-    p.add_argument("--samples", type=int, default=20, metavar="N", help="strings printed at the end (%(default)s)")
-    p.add_argument("--temperature", type=float, default=0.5, metavar="T", help="of those strings (%(default)s)")
+    save_every, samples, temperature = map(_reader, ("save_every", "samples", "temperature"))
+    p.add_argument("--save-every", type=save_every, default=0, metavar="N", help="also save after every N steps")
+    p.add_argument("--samples", type=samples, default=20, metavar="N", help="strings printed at the end (%(default)s)")
+    p.add_argument("--temperature", type=temperature, default=0.5, metavar="T", help="of those strings (%(default)s)")
     _corpus_flags(p)
     _config_flags(p)
     p.add_argument("--transcript", action="store_true", help="print on stdout what the original script prints")
@@ -116,19 +118,20 @@ def _train(p: Parser) -> None:
 
 def _sample(p: Parser) -> None:
     _model_argument(p)
-    p.add_argument("-n", type=int, default=20, metavar="N", help="how many (%(default)s)")
-    p.add_argument("-t", "--temperature", type=float, default=0.5, metavar="T", help="default %(default)s")
-    p.add_argument("-k", "--top-k", type=int, default=0, metavar="K", help="only the K likeliest tokens (0: all)")
-    p.add_argument("--top-p", type=float, default=1.0, metavar="P", help="only the likeliest that sum to P (1: all)")
+    p.add_argument("-n", type=_reader("n"), default=20, metavar="N", help="how many (%(default)s)")
+    temperature, top_k, top_p = map(_reader, ("temperature", "top_k", "top_p"))
+    p.add_argument("-t", "--temperature", type=temperature, default=0.5, metavar="T", help="default %(default)s")
+    p.add_argument("-k", "--top-k", type=top_k, default=0, metavar="K", help="only the K likeliest tokens (0: all)")
+    p.add_argument("--top-p", type=top_p, default=1.0, metavar="P", help="only the likeliest that sum to P (1: all)")
     p.add_argument("-p", "--prefix", default="", help="how each string begins")
     p.add_argument("--match", metavar="REGEX", help="only strings that match as a whole")
-    p.add_argument("--min-len", type=int, default=0, metavar="N", help="at least N characters")
-    p.add_argument("--max-len", type=int, metavar="N", help="at most N characters")
+    p.add_argument("--min-len", type=_reader("min_len"), default=0, metavar="N", help="at least N characters")
+    p.add_argument("--max-len", type=_reader("max_len"), metavar="N", help="at most N characters")
     p.add_argument(
         "--novel", nargs="?", const=True, metavar="FILE", help="none that stands in FILE (the training list)"
     )
     p.add_argument("--unique", action="store_true", help="none twice")
-    p.add_argument("--seed", type=int, help="the same seed, the same strings (random)")
+    p.add_argument("--seed", type=_reader("seed"), help="the same seed, the same strings (random)")
     p.add_argument("--json", action="store_true", help="one object a line: text, log_probability, seed")
 
 
@@ -138,14 +141,14 @@ def _score(p: Parser) -> None:
     p.add_argument("--bits", action="store_true", help="in bits instead of nats")
     p.add_argument("--per-char", action="store_true", help="a token's mean, the end mark counted, not the sum")
     p.add_argument("--sort", action="store_true", help="most probable first")
-    p.add_argument("--min", type=float, metavar="X", help="only strings that score at least X")
+    p.add_argument("--min", type=_reader("min"), metavar="X", help="only strings that score at least X")
     p.add_argument("--unk", choices=["error", "skip"], default="error", help="unknown characters (%(default)s)")
     p.add_argument("--json", action="store_true", help="one object a line: text, log_probability, tokens, cut")
 
 
 def _eval(p: Parser) -> None:
     p.add_argument("paths", nargs="+", metavar="[MODEL] FILE", help="a model to measure, and documents")
-    p.add_argument("--holdout", type=float, default=0.1, metavar="SHARE", help="measured on (%(default)s)")
+    p.add_argument("--holdout", type=_reader("holdout"), default=0.1, metavar="SHARE", help="measured on (%(default)s)")
     _corpus_flags(p)
     _config_flags(p, leave_out=("val",))
     p.add_argument("--json", action="store_true", help="one object")
@@ -160,7 +163,7 @@ def _info(p: Parser) -> None:
 def _explain(p: Parser) -> None:
     _model_argument(p)
     p.add_argument("text", metavar="TEXT")
-    p.add_argument("--head", type=int, metavar="H", help="show only this attention head, counted from 0")
+    p.add_argument("--head", type=_reader("head"), metavar="H", help="show only this attention head, counted from 0")
     p.add_argument("--grad", action="store_true", help="also the gradient of the loss by each weight")
     p.add_argument("--json", action="store_true", help="one object with every number")
 
@@ -188,7 +191,7 @@ def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
             names = [flag(item)]
             also = " ('auto': the longest document)" if item.name == "block_size" else ""
             says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
-            group.add_argument(*names, dest=item.name, type=_reader(item), metavar=_metavar(item), help=says)
+            group.add_argument(*names, dest=item.name, type=_reader(item.name), metavar=_metavar(item), help=says)
     group.add_argument("--engine", choices=NAMES, default=AUTO, help="what does the arithmetic (%(default)s)")
 
 
@@ -201,21 +204,19 @@ def _metavar(item: Field[Any]) -> str:
     return "N" if item.type == "int" else "X"
 
 
-def _reader(item: Field[Any]) -> Callable[[str], Any]:
-    """Text to the field's number, within the field's range."""
-    assert item.default is not MISSING
+def _reader(name: str) -> Callable[[str], Any]:
+    """Text to the number that this field of Config or other option wants, within its range."""
+    whole = OPTIONS[name][0] if name in OPTIONS else Config.__dataclass_fields__[name].type == "int"
 
     def read(text: str) -> Any:
-        if item.name == "block_size" and text == "auto":
+        if name == "block_size" and text == "auto":
             return text
+        with suppress(ValueError):  # of the conversion, or the ConfigError of a number out of range
+            return checked(name, int(text) if whole else float(text))
         try:
-            number = int(text) if item.type == "int" else float(text)
-        except ValueError:
-            number = None
-        try:
-            return checked(item.name, text if number is None else number)
+            return checked(name, text)  # a text is in no range: the error shows it as it was typed
         except ConfigError as error:
             raise argparse.ArgumentTypeError(error.what) from None
 
-    read.__name__ = item.name
+    read.__name__ = name
     return read

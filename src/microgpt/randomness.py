@@ -6,6 +6,7 @@ Python's Mersenne Twister, whose shuffle, gauss and random have kept their strea
 from __future__ import annotations
 
 import json
+import math
 import random
 from array import array
 from collections.abc import Iterable, MutableSequence
@@ -42,9 +43,12 @@ class Draws:
         draws = cls(0)
         try:
             version, words, gauss_next = json.loads(state)
-            draws._rng.setstate((version, tuple(words), gauss_next))
-            if gauss_next is not None and not isinstance(gauss_next, float):
+            # setstate does not look at types: a string in `words` would be a format of any width to it.
+            if version != 3 or not all(type(word) is int and 0 <= word < 2**32 for word in words):
+                raise ValueError("these are not the numbers of a generator")
+            if gauss_next is not None and not (isinstance(gauss_next, float) and math.isfinite(gauss_next)):
                 raise ValueError("gauss_next is not a number")
+            draws._rng.setstate((version, tuple(words), gauss_next))
         except (TypeError, OverflowError) as error:
             raise ValueError(str(error)) from error
         return draws

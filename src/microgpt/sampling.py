@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from .config import Config, check_range
+from .config import Config, check_range, checked
 from .engines import Engine, Stop
 from .errors import ConfigError, quote
 from .randomness import Draws
@@ -24,7 +24,7 @@ LEAST_TRIES = 2_000  # and for all together at least
 class Wanted:
     """What strings are wanted.
 
-    temperature: above 0; below 1 safer, above 1 wilder. top_k, top_p: see `Engine.generate`.
+    temperature: from 1e-6 on; below 1 safer, above 1 wilder. top_k, top_p: see `Engine.generate`.
     prefix: how each begins. match: a regular expression the whole string must match.
     min_len, max_len: in characters. novel: strings that must not come. unique: none twice.
     """
@@ -40,10 +40,8 @@ class Wanted:
     unique: bool = False
 
     def __post_init__(self) -> None:
-        check_range("temperature", self.temperature, False, 0.0, 1e6, open_low=True)
-        check_range("top_k", self.top_k, True, 0, 2**31 - 1)
-        check_range("top_p", self.top_p, False, 0.0, 1.0, open_low=True)
-        check_range("min_len", self.min_len, True, 0, 2**31 - 1)
+        for name in ("temperature", "top_k", "top_p", "min_len"):
+            checked(name, getattr(self, name))
         if self.max_len is not None:
             check_range("max_len", self.max_len, True, self.min_len, 2**31 - 1)
         try:
@@ -70,7 +68,7 @@ def sample(
 
     Without filters, the strings that the reference draws with the same coins.
     """
-    check_range("n", count, True, 0, 2**31 - 1)
+    checked("n", count)
     prefix = tokenizer.ids(wanted.prefix)
     longest = config.block_size - len(prefix)
     if longest < 1:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import TextIO
 
+from .errors import visible
 from .explaining import Explanation
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -34,11 +35,6 @@ class Style:
     def red(self, text: str) -> str:
         """Wrong."""
         return f"\x1b[31m{text}\x1b[0m" if self.on else text
-
-
-def visible(text: str) -> str:
-    """Text from a list or a model, with what a terminal might obey made visible."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def sparkline(numbers: Sequence[float], width: int) -> str:

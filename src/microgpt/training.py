@@ -44,7 +44,7 @@ class Session:
         """
         tokenizer = Tokenizer.from_documents(source.documents)
         config.check_memory(tokenizer.vocab_size)
-        data = Data(source.source, source.fingerprint(), len(source.documents))
+        data = Data.of(source)
         draws = Draws(config.seed)
         draws.shuffle(source.documents)
         self = cls(config, source.documents, data, tokenizer, draws)
@@ -61,8 +61,8 @@ class Session:
             raise DataError(
                 f"these are not the documents the model was trained on: {len(source.documents):,} documents here, "
                 f"{data.documents:,} there, or other ones",
-                where=source.source,
-                fix=f"resume with {data.source}",
+                where=str(source.origin),
+                fix=f"resume with {data.origin}",
             )
         Draws(checkpoint.config.seed).shuffle(source.documents)
         self = cls(checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, Protocol
@@ -35,8 +36,16 @@ class Face(Protocol):
 
 
 def print_json(face: Face, record: dict[str, Any]) -> None:
-    """One object on one line."""
-    face.data(json.dumps(record, ensure_ascii=False))
+    """One object on one line; a number that is not finite, which JSON lacks, becomes null."""
+    face.data(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def never() -> bool:

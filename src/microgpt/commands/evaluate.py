@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from .. import checkpoint as checkpoints
 from .. import corpus, ngrams, scoring
-from ..config import Config, check_range
+from ..config import Config
 from ..errors import ConfigError
 from ..progress import progress
 from ..terminal import table
@@ -19,7 +19,6 @@ from .train import INTERRUPTED, config_from
 
 def evaluate(args: Namespace, face: Face) -> int:
     """Nats a token on held-out documents, beside what counting reaches on the same split."""
-    check_range("holdout", args.holdout, False, 0.0, 0.9, open_low=True)
     model_path = args.paths[0] if looks_like_model(args.paths[0]) else None
     sources = args.paths[1:] if model_path else args.paths
     if not sources:
@@ -59,7 +58,7 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
     if not (same and checkpoint.config.val):
         values = checkpoint.config.to_dict() | {"val": args.holdout}
         checkpoint.config = Config.from_dict(values)
-        checkpoint.data = checkpoints.Data(source.source, source.fingerprint(), len(source.documents))
+        checkpoint.data = checkpoints.Data.of(source)
     return Session.resume(checkpoint, source, args.engine)
 
 

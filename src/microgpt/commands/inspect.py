@@ -10,9 +10,9 @@ from typing import Any
 from .. import checkpoint as checkpoints
 from .. import engines, files
 from ..config import check_range
-from ..errors import DataError
+from ..errors import DataError, MissingPartError, visible
 from ..options import build_parser
-from ..terminal import explanation, visible
+from ..terminal import explanation
 from . import Face, load_model, model_path, print_json
 
 
@@ -39,7 +39,7 @@ def info(args: Namespace, face: Face) -> int:
         if isinstance(value, dict):
             face.data(f"{name}:")
             for key, inner in value.items():
-                face.data(f"  {key:<14} {inner}")
+                face.data(f"  {key:<14} {visible(str(inner))}")
         else:
             face.data(f"{name:<16} {visible(str(value))}")
     return 0
@@ -64,7 +64,10 @@ def explain(args: Namespace, face: Face) -> int:
 
 def completion(args: Namespace, face: Face) -> int:
     """A shell's completion script."""
-    import shtab
+    try:
+        import shtab
+    except ImportError as error:
+        raise MissingPartError("completion needs shtab, which is not installed", fix="pip install shtab") from error
 
     face.data(shtab.complete(build_parser(), args.shell))
     return 0

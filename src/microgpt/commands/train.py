@@ -7,30 +7,29 @@ import signal
 import stat
 import sys
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .. import checkpoint as checkpoints
 from .. import corpus, files, reference, scoring
-from ..config import Config, check_range
-from ..errors import ConfigError
+from ..config import Config
+from ..errors import ConfigError, MicrogptError, StorageError
 from ..progress import progress
 from ..recording import Recorder
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session, settle_block_size
 from . import Face, never
 
-INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143}
+INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 
 
 def train(args: Namespace, face: Face) -> int:
     """Fit, save, print samples."""
-    check_range("samples", args.samples, True, 0, 10**9)
-    check_range("save_every", args.save_every, True, 0, 10**9)
     wanted = Wanted(temperature=args.temperature)
     output = args.output or _output_for(args.files)
+    _require_different([output, args.trace, args.log, args.plot])
     if not args.resume:
         files.require_replaceable(output, checkpoints.is_ours, args.force)
     with ExitStack() as stack:
@@ -44,6 +43,12 @@ def train(args: Namespace, face: Face) -> int:
             return code
         _print_samples(session, args, wanted, face)
     return 0
+
+
+def _require_different(outputs: list[str | None]) -> None:
+    paths = [os.path.realpath(path) for path in outputs if path]
+    if len(set(paths)) < len(paths):
+        raise ConfigError("two outputs have the same path", where="options -o, --trace, --log, --plot")
 
 
 def _output_for(sources: list[str]) -> str:
@@ -90,9 +95,8 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
     count = config.parameter_count(vocab_size)
     if args.transcript:
         face.data("\n".join(reference.header_lines(session.data.documents, vocab_size, count)))
-    what = "built-in names" if session.data.source == corpus.BUILTIN else session.data.source
     face.say(
-        f"{what}: {session.data.documents:,} documents, {vocab_size} tokens; "
+        f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
     cut = sum(len(document) >= config.block_size for document in session.documents)
@@ -100,7 +104,7 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
         face.say(
             f"{cut:,} documents are longer than block_size {config.block_size} and cut; --block-size auto fits all"
         )
-    if not args.files and not sys.stdin.isatty() and _is_pipe(0):
+    if not args.files and _is_pipe(0):
         face.say("standard input is not read: give - as the file's name to train on it")
 
 
@@ -117,7 +121,7 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.say)
     every = args.save_every or recorder.every
     try:
-        with Interrupt(signal.SIGINT, signal.SIGTERM) as interrupt:
+        with Interrupt(*INTERRUPTED) as interrupt:
             for block in session.run(interrupt.stop, every if not recorder.every else 1):
                 recorder.update(block, session.engine)
                 if args.transcript:
@@ -127,9 +131,14 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
                     bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     checkpoints.save(output, session.checkpoint(), locked=True)
+            checkpoints.save(output, session.checkpoint(), locked=True)  # here, where a signal waits for its end
+    except (StorageError, BrokenPipeError):  # of a log or the transcript: the steps made need not be lost
+        with suppress(MicrogptError):
+            checkpoints.save(output, session.checkpoint(), locked=True)
+            face.say(f"saved {output} as of step {session.step:,}; go on with --resume")
+        raise
     finally:
         bar.close()
-    checkpoints.save(output, session.checkpoint(), locked=True)
     if interrupt.received is not None:
         face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {output}; go on with --resume")
         return INTERRUPTED[signal.Signals(interrupt.received)]

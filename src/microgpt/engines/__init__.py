@@ -45,7 +45,8 @@ class State:
 class Run(NamedTuple):
     """What `Engine.steps` did: the losses of the steps that were applied, and why it ended.
 
-    "diverged": the next step's loss or one of its gradients is not finite; it was not applied.
+    "diverged": the next step's loss or the square of one of its gradients, which Adam takes, is not
+    finite; the step was not applied.
     """
 
     losses: list[float]

@@ -43,7 +43,7 @@ class ScalarEngine:
             loss = self._backward(batch, stop)
             if loss is None:
                 return Run(losses, "stopped")
-            if not (math.isfinite(loss) and all(math.isfinite(p.grad) for p in self._parameters)):
+            if not (math.isfinite(loss) and all(math.isfinite(p.grad * p.grad) for p in self._parameters)):
                 self._clear_gradients()
                 return Run(losses, "diverged")
             reference.adam(self._parameters, self._m, self._v, self._step, rate, c.beta1, c.beta2, c.eps_adam)

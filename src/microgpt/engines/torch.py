@@ -22,8 +22,10 @@ class Layer(nn.Module):
     def __init__(self, n_embd: int, n_head: int) -> None:
         super().__init__()
         self.n_head = n_head
-        for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
-            self.register_parameter(name, nn.Parameter(torch.empty(n_embd, n_embd)))
+        self.attn_wq = nn.Parameter(torch.empty(n_embd, n_embd))
+        self.attn_wk = nn.Parameter(torch.empty(n_embd, n_embd))
+        self.attn_wv = nn.Parameter(torch.empty(n_embd, n_embd))
+        self.attn_wo = nn.Parameter(torch.empty(n_embd, n_embd))
         self.mlp_fc1 = nn.Parameter(torch.empty(4 * n_embd, n_embd))
         self.mlp_fc2 = nn.Parameter(torch.empty(n_embd, 4 * n_embd))
 

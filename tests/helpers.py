@@ -1,0 +1,138 @@
+"""What the tests of the promises share: a model so small that the scalar engine is quick, and child processes.
+
+Holds no test.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from microgpt import checkpoint, corpus, files
+from microgpt.config import Config
+from microgpt.training import Session
+
+NAMES = ["anna", "bob", "carla", "dora", "emil", "fritz"]
+TINY = {"n_embd": 4, "n_head": 2, "block_size": 4, "num_steps": 4}
+TINY_FLAGS = ["--engine", "scalar", "--n-embd", "4", "--n-head", "2", "--block-size", "4"]
+
+
+OLD = b"old" * 700
+BLOCK = 768
+NEW = bytes(range(1, 256)) * 24 + b"the end"  # 6,127 bytes, no zero among them: 8 blocks
+CALLS = ("open", "write", "fsync", "close", "replace", "unlink")
+
+
+class Watched(files.System):
+    """Real calls, short writes of one block; `before` and `after` see each call's number and name."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        for name in CALLS:
+            setattr(self, name, self._watched(name))
+
+    def _watched(self, name):
+        real = getattr(os, name)
+
+        def call(*args):
+            number = self.count
+            self.count += 1
+            self.before(number, name)
+            if name == "write":
+                args = (args[0], args[1][:BLOCK])
+            result = real(*args)
+            self.after(number, name, args, result)
+            return result
+
+        return call
+
+    def before(self, number, name):
+        """Nothing."""
+
+    def after(self, number, name, args, result):
+        """Nothing."""
+
+
+def session(names: list[str] = NAMES, **changes: float) -> Session:
+    """A run of the tiny model, not begun."""
+    config = Config(**(TINY | changes))
+    return Session.start(config, corpus.from_iterable(names), "scalar")
+
+
+def checkpoint_after(steps: int, names: list[str] = NAMES, **changes: float) -> checkpoint.Checkpoint:
+    """A checkpoint of the tiny model after some steps."""
+    run = session(names, **changes)
+    while run.step < steps:
+        next(run.run(lambda: False, every=1))
+    return run.checkpoint()
+
+
+def sealed(header: bytes, payload: bytes) -> bytes:
+    """A file with this header and a SHA-256 that fits, put in the place of the 64 characters it holds."""
+    start, before = 8, b'"sha256":"'
+    data = bytearray(len(header).to_bytes(8, "little") + header + payload)
+    at = data.find(before, start) + len(before)
+    data[at : at + 64] = b"0" * 64
+    data[at : at + 64] = hashlib.sha256(data).hexdigest().encode()
+    return bytes(data)
+
+
+def opened(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Header and payload of a file."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:start]), data[start:]
+
+
+def forged(data: bytes, /, **entries: str) -> bytes:
+    """The file with other entries in its metadata, and a hash that fits."""
+    header, payload = opened(data)
+    header["__metadata__"] |= entries
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return sealed(text + b" " * (-len(text) % 8), payload)
+
+
+def command(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
+    """`microgpt ARGS` in a process of its own, without input unless given."""
+    options = {"input": ""} | options
+    words = [sys.executable, "-m", "microgpt", *map(str, args)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def start(*args: object, folder: Path) -> subprocess.Popen[str]:
+    """`microgpt ARGS` going on beside the test, Ctrl-C at its default whatever the test's own parent ignores."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "microgpt", *map(str, args)],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def in_child(work: Callable[[], int]) -> int:
+    """Fork, run `work` there, return its exit code, or minus the signal that killed it."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = work()
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def data_entry(
+    source: object, fingerprint: object = "", documents: object = 1, column: object = None
+) -> dict[str, object]:
+    """What a header says of the documents, true or not."""
+    origin = {"sources": [source], "column": column, "dedupe": False}
+    return {"origin": origin, "fingerprint": fingerprint, "documents": documents}

@@ -1,0 +1,44 @@
+"""What can be generated is generated: figures in the README stand in a file that `make bench` wrote."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def update() -> object:
+    spec = importlib.util.spec_from_file_location("update", ROOT / "benchmarks" / "update.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_readmes_figures_are_those_of_the_results_file(update: object) -> None:
+    text = (ROOT / "README.md").read_text()
+    results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
+    assert update.with_figures(text, results) == text  # type: ignore[attr-defined]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
+    from microgpt import errors
+
+    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.MicrogptError)]
+    codes = {str(c.exit_code) for c in classes}
+    text = (ROOT / "docs" / "reliability.md").read_text()
+    table = text[text.index("| code |") : text.index("Every message")]
+    documented = set(re.findall(r"\d+", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line)))
+    assert codes | {"0", "1", "130", "143"} == documented
