@@ -14,6 +14,7 @@ from zoo.base import DATA, changed, small_reference
 from microgpt.cli import main
 from microgpt.journey import form, gradients, ledger, steps
 from microgpt.journey.programs import Program, Settings, python_program, reference_program
+from microgpt.journey.sandbox import Limits
 from microgpt.journey.verify import Verifier, cases_for, render
 
 EDITIONS = HERE.parent / "editions"
@@ -76,7 +77,7 @@ def small_verifier() -> Verifier:
 @pytest.mark.parametrize("idea", IDEAS, ids=lambda idea: idea.title)
 def test_every_recorded_idea_gets_the_verdict_it_is_recorded_with(small_verifier: Verifier, idea: steps.Idea) -> None:
     cases = cases_for([("twelve names", DATA)], steps=idea.steps)
-    verdict = small_verifier.verify(Program(idea.title, idea.after), cases)
+    verdict = small_verifier.verify(Program(idea.title, idea.after, limits=Limits(seconds=60)), cases)
     assert (verdict.answer if verdict.answer != "failed" else "different") == idea.verdict, render(verdict)
     fewer = idea.lines[1] < idea.lines[0]
     assert idea.kept == (fewer and verdict.answer == "same")
