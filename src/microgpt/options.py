@@ -83,7 +83,9 @@ def build_parser() -> Parser:
     _info(_verb(verbs, "info", "what a model file holds"))
     _explain(_verb(verbs, "explain", "one string, position by position"))
     _bench(_verb(verbs, "bench", "every engine against the reference on this machine"))
-    journey_options.add_verify(_verb(verbs, "verify", "is a program, an engine or a command the same as the reference?"))
+    journey_options.add_verify(
+        _verb(verbs, "verify", "is a program, an engine or a command the same as the reference?")
+    )
     journey_options.add_journey(_verb(verbs, "journey", "shorter programs: what repeats, what editions weigh, publish"))
     shell = _verb(verbs, "completion", "print a shell's completion script")
     shell.add_argument("shell", choices=["bash", "zsh", "fish"])
