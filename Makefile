@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml $(wildcard CMakeLists.txt src/native/*)
 
-.PHONY: all build demo test soak bench lint clean
+.PHONY: all build demo test soak bench lint docs clean
 
 all: build test lint
 
@@ -37,6 +37,10 @@ lint: build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+docs: build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,journey]'
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .hypothesis .mypy_cache .ruff_cache

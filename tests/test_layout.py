@@ -22,7 +22,10 @@ ORDER = """
     corpus
     checkpoint ngrams
     training sampling scoring explaining
-    model recording options
+    model recording
+    journey
+    journey.options
+    options
     benchmarking
     serving
     serving.assembly serving.schemas serving.guard serving.jobs
@@ -30,9 +33,17 @@ ORDER = """
     serving.server
     terminal
     progress
+    journey.cage journey.probe journey.form journey.rewrite journey.steps journey.syntax
+    journey.analyze
+    journey.sandbox journey.engine_program
+    journey.recording
+    journey.compare journey.programs
+    journey.gradients journey.verify
+    journey.ledger
+    journey.gist journey.remind
     commands
     commands.train commands.strings commands.inspect commands.bench commands.export commands.serve
-    commands.evaluate
+    commands.evaluate commands.verify commands.journey
     cli
     __main__
 """
@@ -77,6 +88,8 @@ def test_heavy_packages_are_imported_in_one_file_each() -> None:
         "rich": "progress",
         "shtab": "commands.inspect",
         "fastapi": "serving.app",
+        "libcst": "journey.syntax",
+        "schedule": "journey.remind",
     }
     for name, path in FILES.items():
         for found in imports(path):
@@ -94,7 +107,7 @@ def test_only_the_command_prints() -> None:
     for name, path in FILES.items():
         calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-        assert not prints or name in ("cli", "reference"), name
+        assert not prints or name in ("cli", "reference", "journey.engine_program"), name
 
 
 def test_files_and_functions_stay_short() -> None:

@@ -29,6 +29,8 @@ VERBS = {
     "export": "export.export",
     "serve": "serve.serve",
     "completion": "inspect.completion",
+    "verify": "verify.verify",
+    "journey": "journey.journey",
 }
 
 

@@ -12,6 +12,7 @@ from . import __version__
 from .config import OPTIONS, Config, checked
 from .engines import AUTO, NAMES
 from .errors import ConfigError
+from .journey import options as journey_options
 
 _EXAMPLES = """\
 examples:
@@ -23,6 +24,8 @@ examples:
 """
 
 _VERB_EXAMPLES = {
+    "verify": journey_options.EXAMPLES["verify"],
+    "journey": "".join(journey_options.EXAMPLES[stage] for stage in ("analyze", "ledger", "gist", "remind")),
     "train": """\
 examples:
   microgpt train names.txt                     writes names.safetensors, prints 20 samples
@@ -92,6 +95,10 @@ def build_parser() -> Parser:
     _bench(_verb(verbs, "bench", "every engine against the reference on this machine"))
     _export(_verb(verbs, "export", "a model as one HTML page or one JavaScript module"))
     _serve(_verb(verbs, "serve", "the page and an HTTP interface on this machine"))
+    journey_options.add_verify(
+        _verb(verbs, "verify", "is a program, an engine or a command the same as the reference?")
+    )
+    journey_options.add_journey(_verb(verbs, "journey", "shorter programs: what repeats, what editions weigh, publish"))
     shell = _verb(verbs, "completion", "print a shell's completion script")
     shell.add_argument("shell", choices=["bash", "zsh", "fish"])
     return parser

@@ -1,0 +1,179 @@
+"""Where the journey stands and what to try next: said once, regularly, or by the user's own timer.
+
+What changed since the last reminder is known from a small state file. A timer is installed only on request, into the
+user's crontab or systemd folder, between marks by which it is removed again; nothing else there is touched.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import files
+from ..errors import ConfigError, MissingPartError, OutputError, quote
+from . import ledger
+from .analyze import Family, find
+
+MARK = "# microgpt journey remind"
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True)
+class Reminder:
+    """standing: lines about each edition; changes: since the last reminder; candidate: what to try next."""
+
+    standing: list[str]
+    changes: list[str]
+    candidate: Family | None
+
+    def text(self) -> str:
+        """The reminder for people."""
+        lines = ["The editions stand at:", *(f"  {line}" for line in self.standing)]
+        lines += ["Since the last reminder:", *(f"  {line}" for line in self.changes or ["nothing changed"])]
+        if self.candidate:
+            c = self.candidate
+            where = ", ".join(str(place.line) for place in c.places)
+            lines += [
+                f"Next to try, in short.py, lines {where}: {len(c.places)} {c.kind} as {c.way} ({c.saving:+d} lines)"
+            ]
+            lines += [f"    {line}" for line in c.skeleton.split("\n")]
+        return "\n".join(lines) + "\n"
+
+
+def remind(editions: Path, state: Path) -> Reminder:
+    """The reminder now; remembers what it said for the next one. Each reminder offers another candidate in turn."""
+    found = ledger.entries(editions)
+    now = {e.name: {"sha256": e.sha256, "lines": e.size.lines, "bytes": e.size.bytes} for e in found}
+    before: dict[str, Any] = json.loads(files.read(state)) if state.exists() else {}
+    known, turn = before.get("editions", {}), int(before.get("turn", -1)) + 1
+    changes = [
+        f"{name}: {known[name]['lines']} lines, {known[name]['bytes']:,} bytes became {at['lines']}, {at['bytes']:,}"
+        if name in known
+        else f"{name} is new"
+        for name, at in now.items()
+        if known and known.get(name) != at
+    ]
+    changes += [f"{name} is gone" for name in known if name not in now]
+    short = editions / "short.py"
+    families = find(short.read_text(encoding="utf-8"), "short.py") if short.exists() else []
+    best = families[:10]
+    candidate = best[turn % len(best)] if best else None
+    standing = [f"{e.name:22} {e.size.lines:4} lines {e.size.bytes:7,} bytes  {ledger.claim(e)}" for e in found]
+    state.parent.mkdir(parents=True, exist_ok=True)
+    files.write(state, (json.dumps({"editions": now, "turn": turn}) + "\n").encode())
+    return Reminder(standing, changes, candidate)
+
+
+def default_state() -> Path:
+    """Where the last reminder is remembered: the user's state folder."""
+    base = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(base) / "microgpt" / "remind.json"
+
+
+def seconds_of(text: str) -> int:
+    """A time such as 30s, 10m, 1h, 1d in seconds. Raises ConfigError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
+    if not found:
+        raise ConfigError(
+            f"a time is a number and s, m, h or d, not {quote(text)}", where="option --every", fix="--every 1h"
+        )
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def every(seconds: int, times: int, job: Callable[[], None]) -> None:
+    """Do the job now and every so many seconds, `times` times (0: for ever)."""
+    try:
+        import schedule
+    except ImportError as error:
+        raise MissingPartError(
+            "--every needs the package schedule, which is not installed", fix="pip install 'microgpt-exact[journey]'"
+        ) from error
+    import time
+
+    clock, done = schedule.Scheduler(), 1
+    job()
+    clock.every(seconds).seconds.do(job)
+    while not times or done < times:
+        time.sleep(max(0.0, clock.idle_seconds or 0.0))
+        due = clock.next_run
+        clock.run_pending()
+        done += clock.next_run != due
+
+
+# ---- The user's timers ---------------------------------------------------------------------------
+
+
+def command(editions: Path, state: Path) -> str:
+    """The command line a timer runs, with absolute paths."""
+    words = [sys.executable, "-m", "microgpt", "journey", "remind"]
+    return shlex.join([*words, "--editions", str(editions.resolve()), "--state", str(state.resolve())])
+
+
+def cron_text(current: str, line: str | None) -> str:
+    """A crontab with our line at the end, or without it."""
+    lines = [each for each in current.splitlines() if not each.endswith(MARK)]
+    return "\n".join([*lines, *([f"{line} {MARK}"] if line else [])]) + "\n" if lines or line else ""
+
+
+def change_cron(editions: Path, state: Path, install: bool) -> str:
+    """Add the hourly reminder to the user's crontab, or remove it; the crontab as it is then."""
+    program = shutil.which("crontab")
+    if not program:
+        raise MissingPartError("there is no crontab on this system", fix="install cron, or --install systemd")
+    listed = subprocess.run([program, "-l"], capture_output=True, text=True, check=False)
+    log = state.with_suffix(".log")
+    line = f"0 * * * * {command(editions, state).replace('%', chr(92) + '%')} >> {shlex.quote(str(log))} 2>&1"
+    text = cron_text(listed.stdout if listed.returncode == 0 else "", line if install else None)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run([program, "-"], input=text, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise OutputError(f"crontab refused the change: {done.stderr.strip()}")
+    return text
+
+
+def systemd_units(editions: Path, state: Path) -> dict[str, str]:
+    """The two unit files of an hourly user timer, by name."""
+    run = command(editions, state).replace("%", "%%")
+    service = f"[Unit]\nDescription=Where the journey of microgpt stands\n\n[Service]\nType=oneshot\nExecStart={run}\n"
+    timer = "[Unit]\nDescription=Hourly reminder of the journey of microgpt\n\n"
+    timer += "[Timer]\nOnCalendar=hourly\nPersistent=true\n"
+    timer += "\n[Install]\nWantedBy=timers.target\n"
+    return {"microgpt-remind.service": service, "microgpt-remind.timer": timer}
+
+
+def change_systemd(editions: Path, state: Path, install: bool, folder: Path | None = None) -> str:
+    """Write the user's timer units, or remove them; tell systemd where it runs. What was done, as text."""
+    base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    folder = folder or base / "systemd" / "user"
+    said = []
+    if not install:
+        _systemctl("disable", "--now", "microgpt-remind.timer")
+    for name, text in systemd_units(editions, state).items():
+        path = folder / name
+        if install:
+            folder.mkdir(parents=True, exist_ok=True)
+            files.write(path, text.encode())
+            said.append(f"{path}:\n{text}")
+        else:
+            path.unlink(missing_ok=True)
+            said.append(f"removed {path}")
+    running = _systemctl("daemon-reload") and (not install or _systemctl("enable", "--now", "microgpt-remind.timer"))
+    if not running:
+        said.append("systemd is not running for this user: the units take effect when it is")
+    return "\n".join(said) + "\n"
+
+
+def _systemctl(*words: str) -> bool:
+    program = shutil.which("systemctl")
+    if not program:
+        return False
+    return subprocess.run([program, "--user", *words], capture_output=True, check=False).returncode == 0

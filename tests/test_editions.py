@@ -1,0 +1,181 @@
+"""The editions: each is what it claims to be, the ladder's rungs agree where they overlap, the ledger is up to date."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import HERE, SHARED
+from zoo.base import DATA, changed, small_reference
+
+from microgpt.cli import main
+from microgpt.journey import form, gradients, ledger, steps
+from microgpt.journey.programs import Program, Settings, python_program, reference_program
+from microgpt.journey.sandbox import Limits
+from microgpt.journey.verify import Verifier, cases_for, render
+
+EDITIONS = HERE.parent / "editions"
+LADDER = EDITIONS / "ladder"
+REFERENCE = reference_program().source
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Verifier:
+    return Verifier(reference_program())
+
+
+@pytest.mark.parametrize("name", ledger.CERTIFIED)
+def test_an_edition_is_the_reference_bit_for_bit(verifier: Verifier, name: str) -> None:
+    verdict = verifier.verify(python_program(str(EDITIONS / name)), cases_for([("twelve names", DATA)], steps=3))
+    assert verdict.answer == "same", render(verdict)
+    assert verdict.cases[0].numbers > 10_000
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(14_400)
+@pytest.mark.parametrize("data", ["cities.txt", "makemore-names.txt", "us-names-2018.txt"])
+def test_all_editions_are_the_reference_over_whole_runs(data: str) -> None:
+    if not SHARED.is_dir():
+        pytest.skip("the folder ../shared is not here")
+    whole = Verifier(reference_program())
+    cases = cases_for([(data, (SHARED / "data" / data).read_bytes())])
+    for name in ledger.CERTIFIED:
+        verdict = whole.verify(python_program(str(EDITIONS / name)), cases)
+        assert verdict.answer == "same", render(verdict)
+
+
+def test_vectors_written_out_gradients_are_derivatives() -> None:
+    found = gradients.check(python_program(str(EDITIONS / "vector.py")), DATA)
+    assert found.right, gradients.render(found)
+
+
+# ---- short.py ------------------------------------------------------------------------------------
+
+
+def test_short_has_a_fifth_fewer_lines_and_keeps_the_form() -> None:
+    kept = form.check(REFERENCE, (EDITIONS / "short.py").read_text(encoding="utf-8"))
+    assert kept.broken == []
+    assert kept.variant.lines <= 0.8 * kept.original.lines
+
+
+def test_short_is_what_its_recorded_steps_give() -> None:
+    ideas = steps.replay(EDITIONS / "short.toml", REFERENCE)
+    assert steps.result(ideas) == (EDITIONS / "short.py").read_text(encoding="utf-8")
+
+
+IDEAS = steps.replay(EDITIONS / "short.toml", small_reference())
+
+
+@pytest.fixture(scope="module")
+def small_verifier() -> Verifier:
+    return Verifier(Program("the small reference", small_reference()))
+
+
+@pytest.mark.parametrize("idea", IDEAS, ids=lambda idea: idea.title)
+def test_every_recorded_idea_gets_the_verdict_it_is_recorded_with(small_verifier: Verifier, idea: steps.Idea) -> None:
+    cases = cases_for([("twelve names", DATA)], steps=idea.steps)
+    verdict = small_verifier.verify(Program(idea.title, idea.after, limits=Limits(seconds=60)), cases)
+    assert (verdict.answer if verdict.answer != "failed" else "different") == idea.verdict, render(verdict)
+    fewer = idea.lines[1] < idea.lines[0]
+    assert idea.kept == (fewer and verdict.answer == "same")
+
+
+def test_the_articles_first_attempt_is_caught_at_the_gradients_of_the_first_step(small_verifier: Verifier) -> None:
+    verdict = small_verifier.verify(Program("attempt", IDEAS[0].after), cases_for([("twelve names", DATA)], steps=2))
+    difference = verdict.cases[0].difference
+    assert difference and (difference.what, difference.step) == ("gradients", 1)
+
+
+# ---- golf.py -------------------------------------------------------------------------------------
+
+
+def test_golf_is_below_the_public_record_and_uses_the_standard_library_alone() -> None:
+    source = (EDITIONS / "golf.py").read_bytes()
+    assert len(source) < 1873
+    assert set(re.findall(rb"(?:from|import) (\w+)", source)) == {b"math", b"random"}
+    assert b"exec" not in source and source.isascii()  # no compressed program inside
+
+
+# ---- The ladder ----------------------------------------------------------------------------------
+
+
+def losses(rung: str, steps: int | None = None, data: bytes = DATA) -> list[float]:
+    """The losses a rung prints, at the precision at which it computes them."""
+    from microgpt.journey.programs import Interest
+
+    recording = python_program(str(LADDER / rung)).run(Settings(data, steps=steps), 0, Interest(()))
+    assert recording.outcome.failure == ""
+    return [number for _, number in recording.numbers]
+
+
+def test_the_second_rung_goes_down_to_what_the_first_one_counts() -> None:
+    (counted,) = losses("1_counts.py")
+    walked = losses("2_gradient.py", 3000)
+    rounds = len(DATA.split())
+    assert min(sum(walked[i : i + rounds]) / rounds for i in range(0, 2900, rounds)) < counted + 0.35
+    assert sum(walked[:rounds]) > sum(walked[-rounds:])
+
+
+def test_the_third_rung_takes_the_second_ones_steps_to_the_last_digits() -> None:
+    by_hand, by_itself = losses("2_gradient.py", 40), losses("3_autograd.py", 40)
+    assert by_itself == pytest.approx(by_hand, abs=1e-12)  # measured: at most 2e-15
+    assert len(by_itself) == 40
+
+
+def test_the_fourth_rungs_gradients_are_derivatives() -> None:
+    assert gradients.check(python_program(str(LADDER / "4_perceptron.py")), DATA).right
+
+
+def test_the_fourth_rung_starts_where_the_third_one_does_and_learns_as_well() -> None:
+    third, fourth = losses("3_autograd.py", 60), losses("4_perceptron.py", 60)
+    assert fourth[0] == pytest.approx(third[0], abs=0.2)  # both begin at about log(vocabulary)
+    assert sum(fourth[-12:]) < sum(fourth[:12])
+
+
+def test_the_fifth_rung_is_the_whole_model_and_only_steps_otherwise() -> None:
+    fifth, sixth = losses("5_attention.py", 3), losses("6_gpt.py", 3)
+    assert fifth[0] == sixth[0]
+    assert fifth[1] != sixth[1]
+
+
+# ---- The ledger ----------------------------------------------------------------------------------
+
+
+def test_the_ledger_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--editions", str(EDITIONS), "--docs", str(HERE.parent / "docs"), "--check"]
+    assert main(["journey", "ledger", *flags]) == 0, capsys.readouterr().out
+
+
+def test_an_edition_changed_since_its_certificate_makes_the_ledger_stale(tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "editions"
+    shutil.copytree(EDITIONS, copy)
+    assert ledger.stale(copy, tmp_path / "docs") == []
+    golf = copy / "golf.py"
+    golf.write_text(golf.read_text() + "\n#")
+    found = ledger.stale(copy, tmp_path / "docs")
+    assert any("golf.py changed since it was certified" in line for line in found)
+    assert any("LEDGER.md is not what would be written" in line for line in found)
+
+
+def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "short.py").write_text(REFERENCE)
+    (tmp_path / "golf.py").write_text(changed(REFERENCE, ("p.grad**2", "abs(p.grad)")))
+    version = ".".join(map(str, sys.version_info[:2]))
+    found = ledger.measure(tmp_path, cases_for([("two names", b"al\nbo\n")], steps=1), {version: sys.executable})
+    assert found["short.py"]["pythons"] == [version]
+    assert found["golf.py"]["pythons"] == []
+    assert found["short.py"]["seconds_a_step"] > 0 and found["short.py"]["memory"] > 1e6
+
+
+def test_editions_run_as_plain_scripts(tmp_path: Path) -> None:
+    (tmp_path / "input.txt").write_bytes(DATA)
+    golf = (EDITIONS / "golf.py").read_text().replace("S:=1000", "S:=2")
+    output = subprocess.run(
+        [sys.executable, "-c", golf], cwd=tmp_path, capture_output=True, text=True, check=True
+    ).stdout
+    assert output.count("sample") == 20 and "step    2 /    2 | loss" in output

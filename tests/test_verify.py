@@ -1,0 +1,281 @@
+"""`verify`: reading, rewriting, comparing, gradients, form, and the command around them."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SHARED
+from hypothesis import given
+from hypothesis import strategies as st
+from zoo.base import DATA, changed, small_reference
+from zoo.wrong import STACK_WALK, WRONG
+
+from microgpt import engines
+from microgpt.cli import main
+from microgpt.errors import ConfigError, DataError, InputError
+from microgpt.journey import form, gradients
+from microgpt.journey.compare import ulps_apart
+from microgpt.journey.programs import Program, Settings, command_program, engine_program, program, reference_program
+from microgpt.journey.recording import parse
+from microgpt.journey.rewrite import replaced, steps_place, with_settings
+from microgpt.journey.sandbox import Limits, Outcome
+from microgpt.journey.verify import Verifier, cases_for, render
+
+SEED_SCRIPT = SHARED / "seed" / "microgpt.py"
+ONE_CASE = cases_for([("twelve names", DATA)], steps=2)
+
+
+@pytest.fixture(scope="module")
+def verifier() -> Verifier:
+    """Against the reference at its full size, which takes seconds: its runs are remembered."""
+    return Verifier(reference_program())
+
+
+def small() -> Program:
+    return Program("the small reference", small_reference())
+
+
+# ---- Rewriting -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "value"),
+    [
+        ("num_steps = 1000\nx = 1000\n", 1, 1000),
+        ("a, num_steps = 1, 500\n", 1, 500),
+        ("num_steps: int = 7\n", 1, 7),
+        ("x = 1\ndef main(path, seed=42, num_steps=1000):\n    pass\n", 2, 1000),
+        ("def main(*, num_steps=9): pass\n", 1, 9),
+        ("S = 1000\nfor s in range(S): print(s / S)\n", 1, 1000),
+    ],
+)
+def test_the_number_of_steps_is_found_where_it_is_said_once(source: str, line: int, value: int) -> None:
+    place = steps_place(source)
+    assert (place.line, place.value) == (line, value)
+    assert eval(compile(replaced(source, place, 3).replace("pass", "0"), "x", "exec")) is None
+    assert steps_place(replaced(source, place, 3)).value == 3
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "num_steps = 1000\nnum_steps = 10\n",
+        "num_steps = 10 * 100\n",
+        "for s in range(1000): print(s)\n",
+        "S = 1000\nT = 1000\nfor s in range(S): print(T)\n",
+        "text = 'num_steps = 1000'\n",
+        "def f(num_steps=1): pass\ndef g(num_steps=1): pass\n",
+    ],
+)
+def test_a_number_of_steps_that_is_not_said_once_is_refused(source: str) -> None:
+    with pytest.raises(DataError, match="cannot change the program's number of steps"):
+        steps_place(source)
+
+
+@pytest.mark.parametrize(
+    "source", ["import random\nrandom.seed(42)\n", "seed(42)\n", "def main(seed=42): pass\n", "r = Random(42)\n"]
+)
+def test_the_seed_is_found(source: str) -> None:
+    assert with_settings(source, None, 7) == source.replace("42", "7")
+
+
+def test_rewriting_changes_one_number_and_keeps_every_other_byte() -> None:
+    source = '# größer \u2028 1000\nnum_steps = 1000 # äh, 1000\r\nprint("é 1000")\n'
+    assert replaced(source, steps_place(source), 5) == source.replace("num_steps = 1000", "num_steps = 5")
+
+
+# ---- Numbers -------------------------------------------------------------------------------------
+
+
+@given(st.floats(), st.integers(0, 2**40))
+def test_units_in_the_last_place_count_the_floats_between(start: float, count: int) -> None:
+    if math.isnan(start) or abs(start) > 1e300:
+        return
+    (bits,) = struct.unpack("<q", struct.pack("<d", abs(start)))
+    (end,) = struct.unpack("<d", struct.pack("<q", bits + count))
+    assert ulps_apart(abs(start), end) == count == ulps_apart(end, abs(start))
+    assert ulps_apart(abs(start), math.nextafter(abs(start), math.inf)) == 1
+
+
+def test_zeros_of_both_signs_and_nans_are_not_the_same_bits() -> None:
+    assert ulps_apart(0.0, -0.0) == 1
+    assert ulps_apart(math.nan, math.nan) == 0
+    assert ulps_apart(math.nan, 1.0) > 2**63
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_in_the_record_are_read_without_an_error(record: bytes) -> None:
+    outcome = Outcome(b"", b"", record, 0, "exit", 0.0, 0.0, 0, 0, ())
+    assert not parse(outcome).complete
+
+
+# ---- Programs and engines ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [n for n in engines.NAMES if n in ("scalar", "exact")])
+def test_an_engine_that_claims_to_be_exact_is_the_reference_bit_for_bit(verifier: Verifier, name: str) -> None:
+    try:
+        engines.engine_class(name)
+    except engines.MissingPartError as error:
+        pytest.skip(f"engine {name}: {error.what}")
+    verdict = verifier.verify(engine_program(name), ONE_CASE)
+    assert verdict.answer == "same", render(verdict)
+    assert verdict.cases[0].numbers > 4000
+
+
+def test_the_original_script_is_the_reference_bit_for_bit(verifier: Verifier) -> None:
+    if not SEED_SCRIPT.exists():
+        pytest.skip("the original script is not here")
+    verdict = verifier.verify(program(str(SEED_SCRIPT)), ONE_CASE)
+    assert verdict.answer == "same", render(verdict)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("data", ["cities.txt", "makemore-names.txt", "us-names-2018.txt"])
+def test_the_original_script_is_the_reference_over_a_whole_run(data: str) -> None:
+    if not SEED_SCRIPT.exists():
+        pytest.skip("the original script is not here")
+    cases = cases_for([(data, (SHARED / "data" / data).read_bytes())])
+    verdict = Verifier(reference_program()).verify(program(str(SEED_SCRIPT)), cases)
+    assert verdict.answer == "same", render(verdict)
+
+
+def test_a_program_that_knows_nothing_of_models_is_compared_by_output_and_final_state() -> None:
+    original = Program("squares", "xs = [i * i / 3 for i in range(9)]\nprint(f'{sum(xs):.1f}')\n")
+    same = Program("other squares", "xs = []\nfor i in range(9):\n    xs.append(i * i / 3)\nprint('%.1f' % sum(xs))\n")
+    wrong = Program("wrong", "xs = [i * (i / 3) for i in range(9)]\nprint(f'{sum(xs):.1f}')\n")
+    cases = cases_for([("nothing", b"")])
+    assert Verifier(original).verify(same, cases).answer == "same"
+    verdict = Verifier(original).verify(wrong, cases)
+    assert verdict.answer == "different"
+    assert verdict.cases[0].difference and verdict.cases[0].difference.ulps in (1, 2)
+
+
+def test_a_command_is_compared_by_what_it_prints(tmp_path: Path) -> None:
+    (tmp_path / "port.py").write_text(small_reference())
+    command = command_program(f"{sys.executable} {tmp_path / 'port.py'} {{data}}")
+    cases = cases_for([("twelve names", DATA)])
+    with pytest.raises(ConfigError, match="two Python programs"):
+        Verifier(small()).verify(command, cases)
+    files_visible = Verifier(small(), "printed").verify(command, cases)
+    assert files_visible.answer == "same", render(files_visible)
+    with pytest.raises(InputError, match="there is no command"):
+        command_program("no-such-command-anywhere x")
+
+
+def test_an_original_that_does_not_repeat_itself_is_an_error() -> None:
+    random_original = Program("dice", "import random\nprint(random.random())\n")
+    with pytest.raises(DataError, match="does not repeat itself"):
+        Verifier(random_original).verify(small(), cases_for([("nothing", b"a\n")]))
+
+
+# ---- Gradients -----------------------------------------------------------------------------------
+
+
+def test_the_references_gradients_are_derivatives() -> None:
+    found = gradients.check(small(), DATA, count=40)
+    assert found.right, gradients.render(found)
+    assert found.worst.error < 1e-9  # measured: at most 6e-11
+
+
+@pytest.mark.parametrize(
+    "name", ["backward by a stack walk", "partials of mul swapped", "power rule forgets the exponent"]
+)
+def test_wrong_gradients_are_found_without_another_program(name: str) -> None:
+    animal = next(a for a in WRONG if a.name == name)
+    found = gradients.check(Program(name, changed(small_reference(), *animal.changes)), DATA, count=40)
+    assert not found.right
+
+
+def test_a_program_without_readable_gradients_is_refused() -> None:
+    with pytest.raises(DataError, match="gradients cannot be read"):
+        gradients.check(Program("none", "num_steps = 1\nprint('hello')\n"), DATA)
+
+
+# ---- Form ----------------------------------------------------------------------------------------
+
+FORMED = "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    y = x + 1  # three\n    return y\n"
+
+
+@pytest.mark.parametrize(
+    ("variant", "says"),
+    [
+        ("# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    return x + 1  # three\n", ""),
+        (
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    return x + 1\n",
+            "was '# three' and is nothing",
+        ),
+        (
+            "# two\n\nimport math\n\n# one, the longest of all of them\ndef f(x):\n    return x + 1  # three\n",
+            "comment 1 of 3",
+        ),
+        (
+            "# one, the longest of all of them\nimport math\n\n\n# two\ndef f(x):\n    return x + 1  # three\n",
+            "1 blank lines before '# two' became 2",
+        ),
+        (
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n  return x + 1  # three\n",
+            "indented by '  '",
+        ),
+        (
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    y = x; return y  # three\n",
+            "chained",
+        ),
+        (
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x): return x + 1 + 0 + 0 + 0  # three\n",
+            "longer",
+        ),
+        (FORMED, "not fewer"),
+    ],
+)
+def test_form_names_the_rule_that_is_broken(variant: str, says: str) -> None:
+    found = form.check(FORMED, variant)
+    assert (found.broken == []) == (says == "")
+    assert says in form.render(found)
+
+
+def test_sizes_count_what_they_say() -> None:
+    size = form.size_of('"""Doc\nstring."""\n\nx = (1 +\n     2)  # sum\ny = "é"\n')
+    assert (size.lines, size.code_lines, size.bytes) == (6, 3, 52)
+    assert size.tokens == 11  # x = ( 1 + 2 ) y = "é", and the docstring
+
+
+# ---- The command ---------------------------------------------------------------------------------
+
+
+def test_the_command_says_same_and_different_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.py").write_text(small_reference())
+    (tmp_path / "two.py").write_text(changed(small_reference(), *STACK_WALK))
+    (tmp_path / "data.txt").write_bytes(DATA)
+    flags = ["--original", str(tmp_path / "one.py"), "--data", str(tmp_path / "data.txt"), "--steps", "3"]
+    assert main(["verify", str(tmp_path / "one.py"), *flags, "--seeds", "42,7"]) == 0
+    assert "the same on 2 cases" in capsys.readouterr().out
+    report = tmp_path / "report.json"
+    assert main(["verify", str(tmp_path / "two.py"), *flags, "--json", "--report", str(report)]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert told["answer"] == "different"
+    assert told["cases"][0]["difference"]["what"] == "gradients"
+    assert json.loads(report.read_text())[0] == told
+    assert main(["verify", str(tmp_path / "two.py"), *flags, "--gradients"]) == 1
+    assert main(["verify", str(tmp_path / "none.py"), *flags]) == 66
+    assert main(["verify"]) == 2
+
+
+def test_verify_imports_nothing_heavy() -> None:
+    program = "import sys, microgpt.commands.verify\nprint(sorted({'libcst', 'numpy', 'schedule'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_limit_of_time_is_reported_as_such() -> None:
+    slow = Program("slow", "import time\ntime.sleep(9)\n", limits=Limits(seconds=0.5))
+    recording = slow.run(Settings(b""), 0, None)
+    assert recording.outcome.failure == "was ended: over its limit of time"
