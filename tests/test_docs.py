@@ -8,6 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import has_engine, skip_or_fail
+
+from microgpt import engines
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,3 +45,9 @@ def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
     table = text[text.index("| code |") : text.index("Every message")]
     documented = set(re.findall(r"\d+", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line)))
     assert codes | {"0", "1", "130", "143"} == documented
+
+
+def test_the_compiled_engines_are_installed_where_they_are_required() -> None:
+    if not has_engine("exact"):
+        skip_or_fail("native", "the compiled module was not built")
+    assert "compiled for" in engines.available()["exact"]
