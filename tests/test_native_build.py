@@ -6,7 +6,6 @@ test_exact_engine.py, run in a process of their own.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -14,34 +13,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from native_build import ROOT, build, can_build, run
 
-ROOT = Path(__file__).resolve().parents[1]
 ABOUT = """
 import importlib.util as u
 spec = u.spec_from_file_location('_native', {path!r}); m = u.module_from_spec(spec); spec.loader.exec_module(m)
 print(m.about()['isa'])
 """
 
-needs_tools = pytest.mark.skipif(
-    not (shutil.which("cmake") and shutil.which("c++") and importlib.util.find_spec("nanobind")),
-    reason="building needs cmake, a C++ compiler and nanobind",
-)
-
-
-def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*map(str, command)], check=False, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
-    )
-
-
-def build(folder: Path, *options: str) -> Path:
-    """The extension module, built with these options."""
-    configured = run("cmake", "-S", ROOT, "-B", folder, f"-DPython_EXECUTABLE={sys.executable}", *options)
-    assert configured.returncode == 0, configured.stderr
-    built = run("cmake", "--build", folder, "--target", "_native", "--parallel", "2")
-    assert built.returncode == 0, built.stdout + built.stderr
-    (module,) = folder.glob("_native*.so")
-    return module
+needs_tools = pytest.mark.skipif(not can_build(), reason="building needs cmake, a C++ compiler and nanobind")
 
 
 def judge(module: Path, choice: str, **environment: str) -> subprocess.CompletedProcess[str]:
