@@ -25,7 +25,7 @@ demo: build
 	$(BIN)/microgpt train
 
 test: build
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 soak: build
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "soak or not soak" --timeout 0

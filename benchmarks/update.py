@@ -7,6 +7,7 @@ python benchmarks/update.py --tables   rewrite the table from the figures kept
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,9 +20,17 @@ BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -
 
 def main() -> None:
     if "--tables" not in sys.argv:
-        command = [sys.executable, "-m", "microgpt", "bench", "--json", "--seconds", "5"]
-        RESULTS.write_text(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        results = output("-m", "microgpt", "bench", "--json", "--seconds", "5")
+        results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     README.write_text(with_figures(README.read_text(), json.loads(RESULTS.read_text())))
+
+
+def output(*command: str) -> dict[str, Any]:
+    """The JSON that a Python command prints."""
+    done = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def with_figures(text: str, results: dict[str, Any]) -> str:
@@ -40,7 +49,29 @@ def figures(results: dict[str, Any]) -> str:
         span = f"{number(one['low'])}–{number(one['high'])} {unit}"
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
         lines.append(f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |")
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *browser_figures(results.get("browser")), ""])
+
+
+def browser_figures(found: dict[str, Any] | None) -> list[str]:
+    """The page's and the server's figures as a second table; nothing where there was no Chromium."""
+    if found is None:
+        return []
+    seconds, requests = found["seconds_for_1000_steps_in_chromium"], found["sample_requests"]
+    rows = {
+        "page without its lists": f"{found['page_bytes']:,} bytes",
+        "1,000 reference steps in Chromium": f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s",
+        "engine asked for 20 strings": f"{requests['engine_calls_per_second']:,.0f} a second",
+    }
+    for clients in (1, 8):
+        r = requests[f"clients_{clients}"]
+        text = f"{r['requests_per_second']:,.0f} a second, p99 {1000 * r['p99_seconds']:.1f} ms"
+        rows[f"the same over HTTP, clients: {clients}"] = text
+    return [
+        "",
+        "| page and server | wall time |",
+        "|---|---|",
+        *(f"| {name} | {text} |" for name, text in rows.items()),
+    ]
 
 
 def number(value: float) -> str:
