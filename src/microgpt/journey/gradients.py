@@ -106,9 +106,9 @@ def _gradients(recording: Recording, name: str) -> tuple[str, array[float]]:
         beside = recording.sequence(key.replace(".data", ".grad"), backward=True) if key.endswith(".data") else []
         named = [s for n in GRADIENT_NAMES for s in recording.sequence(recording.key_of((n,)))]
         size = len(recording.states[key][-1].raw)
-        for state in [*beside, *named]:
-            if len(state.raw) == size:
-                return key, state.numbers()
+        found = [state.numbers() for state in [*beside, *named] if len(state.raw) == size]
+        if found:  # zeros are what a variable holds before the first step, not its gradient
+            return key, next((numbers for numbers in found if any(numbers)), found[0])
     raise DataError(
         "the gradients cannot be read",
         where=name,
