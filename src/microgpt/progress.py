@@ -73,9 +73,11 @@ class Bar:
         self._rich.stop()
 
 
-def progress(first: int, num_steps: int, stream: TextIO, color: bool, say: Callable[[str], None]) -> Lines | Bar:
-    """A bar where somebody watches and rich is there, lines elsewhere."""
-    if stream.isatty():
+def progress(
+    first: int, num_steps: int, stream: TextIO, color: bool, quiet: bool, say: Callable[[str], None]
+) -> Lines | Bar:
+    """A bar where somebody watches and rich is there, else lines, which `say` keeps to itself when quiet."""
+    if stream.isatty() and not quiet:
         try:
             return Bar(first, num_steps, stream, color)
         except ImportError:

@@ -64,12 +64,11 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
 
 def _train_quietly(session: Session, face: Face) -> bool:
     """Train without saving; whether a signal stopped it."""
-    bar = progress(0, session.config.num_steps, sys.stderr, face.err.on, face.say)
+    bar = progress(0, session.config.num_steps, sys.stderr, face.err.on, face.quiet, face.say)
     try:
         with Interrupt() as interrupt:
             for block in session.run(interrupt.stop):
-                if not face.quiet:
-                    bar.update([step.loss for step in block])
+                bar.update([step.loss for step in block])
     finally:
         bar.close()
     return interrupt.stop()

@@ -118,7 +118,7 @@ def _is_pipe(descriptor: int) -> bool:
 def _train(session: Session, recorder: Recorder, args: Namespace, output: str, face: Face) -> int:
     """Run to the end, or to a signal; save. Returns the exit code."""
     num_steps = session.config.num_steps
-    bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.say)
+    bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
     every = args.save_every or recorder.every
     try:
         with Interrupt(*INTERRUPTED) as interrupt:
@@ -127,8 +127,7 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
                 if args.transcript:
                     for step in block:
                         face.data(reference.step_line(step.step - 1, num_steps, step.loss))
-                if not face.quiet:
-                    bar.update([step.loss for step in block])
+                bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     checkpoints.save(output, session.checkpoint(), locked=True)
             checkpoints.save(output, session.checkpoint(), locked=True)  # here, where a signal waits for its end
