@@ -122,7 +122,7 @@ class Engine(Protocol):
         ...
 
 
-_MODULES = {"scalar": "scalar", "exact": "exact"}
+_MODULES = {"scalar": "scalar", "exact": "exact", "fast": "fast"}
 NAMES = tuple(sorted(_MODULES))
 
 
