@@ -37,10 +37,11 @@ MICROGPT_INLINE void transpose_rows(const Span& rows, int t0, int end, int head,
     }
 }
 
-// out[s][lane] = sum over j of transposed[j][lane] * rows[s][j], for M keys from s on.
+// sums[i][lane] = sum over j of transposed[j][lane] * rows[s + i][j], for M keys.
 template <int M, int HEAD>
-MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int s, int head, float* out) {
-    Lane sums[M] = {};
+MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int s, int head, Lane (&sums)[M]) {
+#pragma GCC unroll 8
+    for (int i = 0; i < M; i++) sums[i] = Lane{};
     const int n = HEAD ? HEAD : head;
 #pragma GCC unroll 4
     for (int j = 0; j < n; j++) {
@@ -48,17 +49,24 @@ MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int 
 #pragma GCC unroll 8
         for (int i = 0; i < M; i++) sums[i] += q * rows.row(s + i)[j];
     }
+}
+
+template <int M, int HEAD>
+MICROGPT_INLINE void put_scores(const float* transposed, const Span& rows, int s, int head, float* out) {
+    Lane sums[M];
+    scores_tile<M, HEAD>(transposed, rows, s, head, sums);
 #pragma GCC unroll 8
     for (int i = 0; i < M; i++) store<kQueries>(out + size_t(s + i) * kQueries, sums[i]);
 }
 
+// Scores of any number of keys, to memory.
 template <int HEAD>
 MICROGPT_INLINE void scores(const float* transposed, const Span& rows, int keys, int head, float* out) {
     int s = 0;
-    for (; s + 8 <= keys; s += 8) scores_tile<8, HEAD>(transposed, rows, s, head, out);
-    if (s + 4 <= keys) scores_tile<4, HEAD>(transposed, rows, s, head, out), s += 4;
-    if (s + 2 <= keys) scores_tile<2, HEAD>(transposed, rows, s, head, out), s += 2;
-    if (s < keys) scores_tile<1, HEAD>(transposed, rows, s, head, out);
+    for (; s + 8 <= keys; s += 8) put_scores<8, HEAD>(transposed, rows, s, head, out);
+    if (s + 4 <= keys) put_scores<4, HEAD>(transposed, rows, s, head, out), s += 4;
+    if (s + 2 <= keys) put_scores<2, HEAD>(transposed, rows, s, head, out), s += 2;
+    if (s < keys) put_scores<1, HEAD>(transposed, rows, s, head, out);
 }
 
 // y[r][...] = (add ? y[r][...] : 0) + sum over k < depth of weights[r * row_step + k * key_step] * x[k][...],
@@ -121,25 +129,85 @@ MICROGPT_INLINE void mix(const float* weights, int row_step, int key_step, int r
     }
 }
 
-// Scores to weights, in place; keys s > t0 are hidden from the lanes of earlier queries.
-MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
+// Lanes of queries t0 ... that may look at key s.
+MICROGPT_INLINE Lane visible(Lane x, int s, int t0, Lane hidden) {
     const Lane lane = {0, 1, 2, 3, 4, 5, 6, 7};
+    return s > t0 ? (lane >= float(s - t0) ? x : hidden) : x;
+}
+
+// Scores of M keys in registers, from s = 0 on, to weights in memory; all in one go for short documents.
+template <int M>
+MICROGPT_INLINE void softmax_tile(const Lane (&scores)[M], int t0, float* out) {
+    Lane highest = scores[0], total = {}, e[M];  // key 0 is visible to all
+#pragma GCC unroll 8
+    for (int s = 1; s < M; s++) highest = visible(larger<kQueries>(highest, scores[s]), s, t0, highest);
+#pragma GCC unroll 8
+    for (int s = 0; s < M; s++) total += e[s] = visible(exponential<kQueries>(scores[s] - highest), s, t0, Lane{});
+    const Lane scale = 1.0f / total;
+#pragma GCC unroll 8
+    for (int s = 0; s < M; s++) store<kQueries>(out + s * kQueries, e[s] * scale);
+}
+
+// The same in place, for any number of keys.
+MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
     Lane highest = load<kQueries>(scores), total = {};
-    for (int s = 1; s <= t0; s++) highest = larger<kQueries>(highest, load<kQueries>(scores + size_t(s) * kQueries));
-    for (int s = t0 + 1; s < keys; s++) {
-        const Lane x = load<kQueries>(scores + size_t(s) * kQueries);
-        highest = lane >= float(s - t0) ? larger<kQueries>(highest, x) : highest;
+    for (int s = 1; s < keys; s++) {
+        highest = visible(larger<kQueries>(highest, load<kQueries>(scores + size_t(s) * kQueries)), s, t0, highest);
     }
     for (int s = 0; s < keys; s++) {
-        Lane e = exponential<kQueries>(load<kQueries>(scores + size_t(s) * kQueries) - highest);
-        if (s > t0) e = lane >= float(s - t0) ? e : Lane{};
+        float* at = scores + size_t(s) * kQueries;
+        const Lane e = visible(exponential<kQueries>(load<kQueries>(at) - highest), s, t0, Lane{});
         total += e;
-        store<kQueries>(scores + size_t(s) * kQueries, e);
+        store<kQueries>(at, e);
     }
     const Lane scale = 1.0f / total;
     for (int s = 0; s < keys; s++) {
         float* at = scores + size_t(s) * kQueries;
         store<kQueries>(at, load<kQueries>(at) * scale);
+    }
+}
+
+// Attention weights of a block of queries: softmax of the scores of `keys` keys.
+template <int HEAD, int M = kQueries>
+MICROGPT_INLINE void attention_weights(const float* transposed, const Span& rows, int keys, int t0, int head, float* out) {
+    if (keys > M) {
+        scores<HEAD>(transposed, rows, keys, head, out);
+        softmax_down(out, keys, t0);
+    } else if (keys == M) {
+        Lane sums[M];
+        scores_tile<M, HEAD>(transposed, rows, 0, head, sums);
+        softmax_tile<M>(sums, t0, out);
+    } else if constexpr (M > 1) {
+        attention_weights<HEAD, M - 1>(transposed, rows, keys, t0, head, out);
+    }
+}
+
+// d_scores[s][lane] = weight * (d_weight - sum over s of weight * d_weight) * factor: softmax's derivative, where
+// d_weight[s] = d_mixed . value[s].
+template <int HEAD, int M = kQueries>
+MICROGPT_INLINE void score_gradients(const float* transposed, const Span& values, const float* weights, int keys, int head,
+                                     float factor, float* out) {
+    if (keys > M) {
+        scores<HEAD>(transposed, values, keys, head, out);
+        Lane total = {};
+        for (int s = 0; s < keys; s++) {
+            total += load<kQueries>(weights + size_t(s) * kQueries) * load<kQueries>(out + size_t(s) * kQueries);
+        }
+        for (int s = 0; s < keys; s++) {
+            float* at = out + size_t(s) * kQueries;
+            store<kQueries>(at, load<kQueries>(weights + size_t(s) * kQueries) * (load<kQueries>(at) - total) * factor);
+        }
+    } else if (keys == M) {
+        Lane d[M], total = {};
+        scores_tile<M, HEAD>(transposed, values, 0, head, d);
+#pragma GCC unroll 8
+        for (int s = 0; s < M; s++) total += load<kQueries>(weights + s * kQueries) * d[s];
+#pragma GCC unroll 8
+        for (int s = 0; s < M; s++) {
+            store<kQueries>(out + s * kQueries, load<kQueries>(weights + s * kQueries) * (d[s] - total) * factor);
+        }
+    } else if constexpr (M > 1) {
+        score_gradients<HEAD, M - 1>(transposed, values, weights, keys, head, factor, out);
     }
 }
 
@@ -175,24 +243,11 @@ void attend(const Model& model, const Document& document, const LayerRows& rows,
             const size_t column = size_t(h) * head;
             const Span k = {kv.at + column, kv.stride}, v = {kv.at + model.attn + column, kv.stride};
             transpose_rows<HEAD>({queries + column, stride}, t0 - shared, end - shared, head, factor, scratch.queries);
-            scores<HEAD>(scratch.queries, k, keys, head, weights);
-            softmax_down(weights, keys, t0);
+            attention_weights<HEAD>(scratch.queries, k, keys, t0, head, weights);
             mix<HEAD, true>(weights, 1, kQueries, own, keys, t0, v, head, mixed + (t0 - shared) * mixed_stride + column,
                             mixed_stride, false);
             if (ticker.spend(2L * keys * kQueries * (head + 8))) return;
         }
-    }
-}
-
-// d_scores[s][lane] = weight * (d_weight - sum over s of weight * d_weight) * factor: softmax's derivative, in place.
-MICROGPT_INLINE void softmax_derivative(const float* weights, float* d, int keys, float factor) {
-    Lane total = {};
-    for (int s = 0; s < keys; s++) {
-        total += load<kQueries>(weights + size_t(s) * kQueries) * load<kQueries>(d + size_t(s) * kQueries);
-    }
-    for (int s = 0; s < keys; s++) {
-        float* at = d + size_t(s) * kQueries;
-        store<kQueries>(at, load<kQueries>(weights + size_t(s) * kQueries) * (load<kQueries>(at) - total) * factor);
     }
 }
 
@@ -223,8 +278,7 @@ void attend_backward(const Model& model, const Document& document, const LayerRo
             const Span q = {queries + at * stride + column, stride}, d = {d_mixed + at * mixed_stride + column, mixed_stride};
             float* d_keys = d_kv + column;
             transpose_rows<HEAD>(d, 0, own, head, 1.0f, scratch.queries);
-            scores<HEAD>(scratch.queries, v, keys, head, scratch.scores);
-            softmax_derivative(weights, scratch.scores, keys, factor);
+            score_gradients<HEAD>(scratch.queries, v, weights, keys, head, factor, scratch.scores);
             mix<HEAD, true>(scratch.scores, 1, kQueries, own, keys, t0, k, head, d_queries + at * stride + column, stride, false);
             mix<HEAD, false>(scratch.scores, kQueries, 1, keys, own, 0, q, head, d_keys, d_stride, true);
             mix<HEAD, false>(weights, kQueries, 1, keys, own, 0, d, head, d_keys + attn, d_stride, true);

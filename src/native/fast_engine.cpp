@@ -31,7 +31,7 @@ void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backwar
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
     rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es), rows_.logits = take(model_.vocab);
     rows_.d_embedding = take_backward(es), rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
-    rows_.sums = take(1);
+    rows_.sums = take(1), rows_.shifts = take(1);
     for (LayerRows& a : layer_rows_) {
         a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
         a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);

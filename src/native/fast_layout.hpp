@@ -78,7 +78,7 @@ struct Rows {
     float* logits;              // [vocab]; after the backward pass the gradient by them
     float* d_embedding;         // [embd]: gradient by token row + position row
     float *temporary, *d_mixed;  // [embd], [attn]: between two products
-    float* sums;                // [1]: sums of squares
+    float *sums, *shifts;       // [1]: sums of squares, later of exponentials; the highest logits
     LayerRows* layers;
     const int32_t *token, *position;  // of each row
     const float* weight;              // of each row in the loss: the sum over its entries

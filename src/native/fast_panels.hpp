@@ -115,11 +115,11 @@ MICROGPT_INLINE void product(const float* x, int stride, int rows, const float* 
 
 constexpr int kGradientRows = 256;  // rows whose strips of input and output gradient fit in L1 together
 
-// Gradient of M outputs from o on by P panels of inputs: d_output^T input. Tells through `check`, which turns NaN,
-// whether all are finite.
+// Gradient of M outputs from o on by P panels of inputs: d_output^T input. Tells through `check`, zeros of which some
+// turn NaN, whether all are finite; four of them, because one would be a chain as long as the work itself.
 template <int M, int P>
 MICROGPT_INLINE void gradient_tile(float* gradient, size_t panel_size, const float* d_output, int d_stride,
-                                   const float* input, int stride, int rows, bool add, Vector& check) {
+                                   const float* input, int stride, int rows, bool add, Vector (&check)[4]) {
     Vector sums[M][P];
 #pragma GCC unroll 8
     for (int j = 0; j < M; j++) {
@@ -143,7 +143,7 @@ MICROGPT_INLINE void gradient_tile(float* gradient, size_t panel_size, const flo
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) {
             store<kLanes>(gradient + p * panel_size + j * kLanes, sums[j][p]);
-            check += sums[j][p] * 0.0f;
+            check[(j * P + p) % 4] += sums[j][p] * 0.0f;
         }
     }
 }
@@ -154,7 +154,7 @@ constexpr int kGradientOutputs = kRows >= 8 ? 8 : 4;  // kPad is a multiple of i
 template <int P>
 __attribute__((noinline)) void gradient_panels(const Matrix& w, float* gradient, const float* d_output, int d_stride,
                                                const float* input, int stride, int rows, int first, int last, bool add,
-                                               Vector& check, Ticker& ticker) {
+                                               Vector (&check)[4], Ticker& ticker) {
     const size_t size = size_t(w.out) * kLanes;
     for (int r = 0; r < rows; r += kGradientRows) {
         const int n = rows - r < kGradientRows ? rows - r : kGradientRows;
@@ -166,11 +166,13 @@ __attribute__((noinline)) void gradient_panels(const Matrix& w, float* gradient,
     }
 }
 
-inline bool finite(Vector check) { return sum<kLanes>(check) == 0.0f; }  // zeros, or a NaN somewhere
+inline bool finite(const Vector (&check)[4]) {
+    return sum<kLanes>((check[0] + check[1]) + (check[2] + check[3])) == 0.0f;
+}
 
 bool gradient(const Matrix& w, const float* d_output, int d_stride, const float* input, int stride, int rows, int first,
               int last, bool add, Ticker& ticker) {
-    Vector check = {};
+    Vector check[4] = {};
     int left = w.in / kLanes;
     for (int panel = 0; left > 0 && !ticker.stopped;) {
         float* to = w.gradient + size_t(panel) * w.out * kLanes;
@@ -186,7 +188,7 @@ bool gradient(const Matrix& w, const float* d_output, int d_stride, const float*
 // Columns are independent, so that threads can split them; rows add up in order.
 bool table_gradient(const Table& t, const int32_t* index, const float* d, int stride, int rows, int first, int last,
                     bool add) {
-    Vector check = {};
+    Vector check[4] = {};
     for (int c = first; c < last; c += kLanes) {
         float* to = t.gradient + c;
         for (int i = 0; !add && i < t.rows; i++) store<kLanes>(to + size_t(i) * t.columns, Vector{});
@@ -194,7 +196,7 @@ bool table_gradient(const Table& t, const int32_t* index, const float* d, int st
             float* at = to + size_t(index[r]) * t.columns;
             const Vector g = load<kLanes>(at) + load<kLanes>(d + size_t(r) * stride + c);
             store<kLanes>(at, g);
-            check += g * 0.0f;
+            check[r % 4] += g * 0.0f;
         }
     }
     return finite(check);

@@ -105,32 +105,53 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
                   Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
 }
 
+// x for columns j ... j + kLanes - 1; `fill` for those past the vocabulary.
+MICROGPT_INLINE Vector within(Vector x, int j, int vocab_size, float fill) {
+    if (j + kLanes <= vocab_size) return x;
+    Vector lane;
+    for (int i = 0; i < kLanes; i++) lane[i] = float(i);
+    return lane < float(vocab_size - j) ? x : spread<kLanes>(fill);
+}
+
+// One row of logits to e^(logit - highest), zeros past the vocabulary; returns their sum.
+MICROGPT_INLINE float exponentials(float* row, int vocab, int vocab_size, float& shift) {
+    constexpr float lowest = -__builtin_inff();
+    Vector highest = within(load<kLanes>(row), 0, vocab_size, lowest), total = {};
+#pragma GCC unroll 4
+    for (int j = kLanes; j < vocab; j += kLanes) {
+        highest = larger<kLanes>(within(load<kLanes>(row + j), j, vocab_size, lowest), highest);
+    }
+    shift = largest<kLanes>(highest);
+#pragma GCC unroll 4
+    for (int j = 0; j < vocab; j += kLanes) {
+        const Vector e = within(exponential<kLanes>(load<kLanes>(row + j) - shift), j, vocab_size, 0.0f);
+        store<kLanes>(row + j, e);
+        total += e;
+    }
+    return sum<kLanes>(total);
+}
+
 // Logits -> log p of the entries and, if DERIVATIVE, the loss's gradient by the logits, in place:
 // weight * softmax - the weights of the row's targets.
 template <bool DERIVATIVE>
 void output(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
-    const int n = model.vocab, real = model.vocab_size;
+    const int n = model.vocab;
     for (int e = g.first_entry; e < g.last_entry; e++) {
         rows.entry_log_probability[e] = from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]];
     }
     for (int r = g.first_row; r < g.last_row && !ticker.spend(16L * n); r++) {
-        float* x = from(rows.logits, r, n);
-        for (int j = real; j < n; j++) x[j] = -__builtin_inff();
-        Vector highest = load<kLanes>(x), total = {};
-        for (int j = kLanes; j < n; j += kLanes) highest = larger<kLanes>(load<kLanes>(x + j), highest);
-        const float shift = largest<kLanes>(highest);
-        for (int j = 0; j < n; j += kLanes) {
-            const Vector e = exponential<kLanes>(load<kLanes>(x + j) - shift);
-            store<kLanes>(x + j, e);
-        }
-        for (int j = real; j < n; j++) x[j] = 0.0f;
-        for (int j = 0; j < n; j += kLanes) total += load<kLanes>(x + j);
-        const float z = sum<kLanes>(total);
-        rows.sums[r] = shift + __builtin_logf(z);
+        float* row = from(rows.logits, r, n);
+        rows.sums[r] = exponentials(row, n, model.vocab_size, rows.shifts[r]);
         if (!DERIVATIVE) continue;
-        const float scale = rows.weight[r] / z;
-        for (int j = 0; j < n; j += kLanes) store<kLanes>(x + j, load<kLanes>(x + j) * scale);
+        const float scale = rows.weight[r] / rows.sums[r];
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) store<kLanes>(row + j, load<kLanes>(row + j) * scale);
     }
+    int r = g.first_row;
+    for (; r + kLanes <= g.last_row; r += kLanes) {
+        store<kLanes>(rows.sums + r, load<kLanes>(rows.shifts + r) + logarithm<kLanes>(load<kLanes>(rows.sums + r)));
+    }
+    for (; r < g.last_row; r++) rows.sums[r] = rows.shifts[r] + logarithm<kLanes>(spread<kLanes>(rows.sums[r]))[0];
     for (int e = g.first_entry; e < g.last_entry; e++) {
         rows.entry_log_probability[e] -= rows.sums[rows.entry_row[e]];
         if (DERIVATIVE) from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]] -= rows.entry_weight[e];

@@ -70,9 +70,12 @@ private:
         Group g{static_cast<int>(documents.size()), 0, rows(), 0, static_cast<int>(entry_row.size()), 0};
         const size_t start = order.size();
         for (size_t i = first; i < end; i++) order.push_back(static_cast<int>(i));
-        std::stable_sort(order.begin() + start, order.end(), [&](int a, int b) {
-            return std::lexicographical_compare(batch[a].begin(), batch[a].end(), batch[b].begin(), batch[b].end());
-        });
+        for (size_t i = start + 1; i < order.size(); i++) {  // by insertion: a group is small, and nothing is allocated
+            const int moved = order[i];
+            size_t to = i;
+            for (; to > start && before(batch[moved], batch[order[to - 1]]); to--) order[to] = order[to - 1];
+            order[to] = moved;
+        }
         for (size_t i = start; i < order.size(); i++) {
             add_document(batch[order[i]], i == start ? Tokens() : batch[order[i - 1]], batch_size, block_size, n_head);
         }
@@ -81,16 +84,22 @@ private:
         groups.push_back(g);
     }
 
-    // `before`: the document before in the group, if any; its path ends path_.
-    void add_document(Tokens tokens, Tokens before, size_t batch_size, int block_size, int n_head) {
-        const int n = length(tokens, block_size), before_n = before.empty() ? 0 : length(before, block_size);
+    static bool before(Tokens a, Tokens b) {
+        size_t i = 1;  // all begin with BOS
+        for (const size_t n = std::min(a.size(), b.size()); i < n && a[i] == b[i];) i++;
+        return i < std::min(a.size(), b.size()) ? a[i] < b[i] : a.size() < b.size();
+    }
+
+    // `last`: the document before in the group, if any; its path ends path_.
+    void add_document(Tokens tokens, Tokens last, size_t batch_size, int block_size, int n_head) {
+        const int n = length(tokens, block_size), last_n = last.empty() ? 0 : length(last, block_size);
         int shared = 0;
-        while (shared < n && shared < before_n && tokens[shared] == before[shared]) shared++;
-        const size_t before_path = path_.size() - before_n;
+        while (shared < n && shared < last_n && tokens[shared] == last[shared]) shared++;
+        const size_t last_path = path_.size() - last_n;
         const float share = static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
         Document d{tokens.data(), n, shared, rows(), nullptr, true, attention};
         for (int t = 0; t < n; t++) {
-            const int row = t < shared ? path_[before_path + t] : rows();
+            const int row = t < shared ? path_[last_path + t] : rows();
             if (t >= shared) token.push_back(tokens[t]), position.push_back(t), weight.push_back(0.0f);
             weight[row] += share;
             path_.push_back(row);

@@ -150,6 +150,25 @@ MICROGPT_INLINE Floats<L> exponential(Floats<L> x) {
     return (Floats<L>)((Ints<L>)p + ((Ints<L>)shifted << 23));
 }
 
+// ln x for x >= 1, absolute error at most 2e-7 below x = 2 and relative 1e-7 beyond. NaN stays NaN.
+// x = 2^n (1 + f) with 1 + f within sqrt(1/2) ... sqrt(2), a polynomial for ln(1 + f) (Cephes' coefficients of logf).
+template <int L>
+MICROGPT_INLINE Floats<L> logarithm(Floats<L> x) {
+    const Ints<L> n = ((Ints<L>)x - 0x3f3504f3) >> 23;  // 0x3f3504f3: the bits of sqrt(1/2)
+    const Floats<L> f = (Floats<L>)((Ints<L>)x - (n << 23)) - 1.0f, exponent = __builtin_convertvector(n, Floats<L>);
+    Floats<L> p = f * 7.0376836292e-2f - 1.1514610310e-1f;
+    p = p * f + 1.1676998740e-1f;
+    p = p * f - 1.2420140846e-1f;
+    p = p * f + 1.4249322787e-1f;
+    p = p * f - 1.6668057665e-1f;
+    p = p * f + 2.0000714765e-1f;
+    p = p * f - 2.4999993993e-1f;
+    p = p * f + 3.3333331174e-1f;
+    const Floats<L> square = f * f;
+    const Floats<L> rest = exponent * -2.12194440e-4f - square * 0.5f + p * f * square;
+    return exponent * 0.693359375f + (f + rest) + x * 0.0f;
+}
+
 // Transposes of L x L blocks held in L registers: 4 x 4 blocks inside, then blocks swapped.
 MICROGPT_INLINE void transpose(Floats<4> (&r)[4]) {
     const Floats<4> a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
