@@ -1,0 +1,8 @@
+// One function for each engine that hangs its classes into the module.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace microgpt {
+void bind_exact(nanobind::module_& m);
+}
