@@ -4,4 +4,5 @@
 NB_MODULE(_native, m) {
     m.doc() = "The compiled engines of microgpt, as Python sees them.";
     microgpt::bind_exact(m);
+    microgpt::bind_fast(m);
 }

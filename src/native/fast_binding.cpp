@@ -11,6 +11,7 @@
 #include <mutex>
 #include <thread>
 
+#include "binding.hpp"
 #include "fast.hpp"
 
 namespace nb = nanobind;
