@@ -21,6 +21,7 @@ from microgpt import reference
 from microgpt.config import Config
 from microgpt.engines import State
 from microgpt.engines.scalar import ScalarEngine
+from microgpt.schedule import rate_at
 
 _native = pytest.importorskip("microgpt._native", reason="the compiled engines are not built")
 from microgpt.engines.fast import FastEngine  # noqa: E402
@@ -207,13 +208,37 @@ def test_updates_are_adams_of_the_reference() -> None:
     assert relative(fast.state().m, scalar.state().m) < 1e-4
 
 
+def test_weight_decay_and_dropout_are_the_scalar_engines() -> None:
+    config = Config(n_layer=2, n_embd=8, n_head=2, block_size=6, batch_size=3, weight_decay=2.0, dropout=0.3)
+    state = state_for(config, 6, 1)
+    state.step = 70
+    batches, rates = [batch_for(config, 6, seed, 6) for seed in range(4)], [0.01, 0.02, 0.01, 0.01]
+    scalar, fast = ScalarEngine(config, 6, state), FastEngine(config, 6, state)
+    a, b = scalar.steps(batches, rates, never), fast.steps(batches, rates, never)
+    assert b.losses == pytest.approx(a.losses, abs=1e-4)
+    assert relative(fast.state().parameters, scalar.state().parameters) < 1e-4
+    plain = FastEngine(Config(**{**config.to_dict(), "dropout": 0.0}), 6, state).steps(batches, rates, never)
+    assert plain.losses != pytest.approx(a.losses, abs=1e-3)
+
+
+def test_the_rates_without_warmup_are_the_references_to_the_bit() -> None:
+    config = Config(num_steps=77, learning_rate=0.03)
+    assert [rate_at(i, config) for i in range(77)] == [reference.learning_rate_at(i, 77, 0.03) for i in range(77)]
+
+
+def test_the_rate_rises_over_the_warmup_and_then_falls_to_zero() -> None:
+    rates = [rate_at(i, Config(num_steps=50, learning_rate=0.5, warmup=10)) for i in range(50)]
+    assert rates[9] == rates[10] == 0.5 == max(rates)
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[-1] < 0.02
+    assert all(rate_at(i, Config(num_steps=5, warmup=9)) > 0 for i in range(5))
+
+
 def test_scoring_tracing_and_generating_agree_with_the_scalar_engine() -> None:
     config, vocab_size = Config(n_layer=2, n_embd=12, n_head=3, block_size=11, batch_size=20), 6
     state, documents = state_for(config, vocab_size, 3), batch_for(config, vocab_size, 3, 14)
     scalar, fast = ScalarEngine(config, vocab_size, state), FastEngine(config, vocab_size, state)
-    for a, b in zip(
-        scalar.log_probabilities(documents, never), fast.log_probabilities(documents, never), strict=True
-    ):
+    for a, b in zip(scalar.log_probabilities(documents, never), fast.log_probabilities(documents, never), strict=True):
         assert b == pytest.approx(a, abs=2e-5)
     true, found = scalar.trace(documents[0]), fast.trace(documents[0])
     for a, b in zip(true.probabilities, found.probabilities, strict=True):

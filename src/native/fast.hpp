@@ -23,7 +23,7 @@ struct Settings {
     int n_layer, n_head, n_embd, block_size, vocab_size;
     double beta1, beta2, eps_adam;
     double weight_decay;      // AdamW's, a share of the learning rate; 0: none
-    double gradient_clip;     // largest norm of the gradient; 0: no limit
+    double dropout;           // share of hidden units that an update leaves out, the same for all its documents
     int threads;              // 0: as many as pay
     std::string instructions; // name of the kernels; empty: the best that this machine runs
 };
@@ -100,6 +100,7 @@ private:
     void make_items();
     template <class Visit>
     void each_weight(Visit visit) const;
+    void set_masks(double dropout);
     void pack_forward(const Matrix&) const;
 
     const float* next_logits(Document&, int row, Stop&);
@@ -111,8 +112,7 @@ private:
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
     bool weight_gradients(int threads, bool add, Stop&, bool& finite);
-    double gradient_norm(int threads, Stop&);
-    void update(double rate, double gradient_scale, int threads, Stop&);
+    void update(double rate, int threads, Stop&);
     double plan_loss(size_t batch_size) const;
 
     Settings settings_;

@@ -115,9 +115,9 @@ private:
 class FastEngine {
 public:
     FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2, double eps_adam,
-               double weight_decay, double gradient_clip, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
+               double weight_decay, double dropout, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
                const std::string& isa)
-        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, gradient_clip, threads, isa},
+        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, dropout, threads, isa},
                   parameters.data(), m.data(), v.data(), equal_sizes(parameters, m, v), step) {}
 
     // Work with the engine while other Python threads go on.
@@ -240,7 +240,7 @@ void bind_fast(nb::module_& m) {
         .def(nb::init<int, int, int, int, int, double, double, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
                       const std::string&>(),
              nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"), nb::arg("vocab_size"),
-             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"), nb::arg("gradient_clip"),
+             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"), nb::arg("dropout"),
              nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"))
         .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"), nb::arg("v"),
              "Fills the arrays; returns the step count.")

@@ -172,24 +172,8 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
     return true;
 }
 
-double Engine::gradient_norm(int threads, Stop& stop) {
-    std::vector<double> squares(matrices_.size() + 2);
-    in_parallel(static_cast<int>(squares.size()), threads, stop, [&](int i, int, Ticker&) {
-        if (i < 2) {
-            const Table& t = i ? model_.wpe : model_.wte;
-            squares[static_cast<size_t>(i)] = kernels_.square_sum(t.gradient, static_cast<size_t>(t.rows) * t.columns);
-        } else {
-            const Matrix& w = *matrices_[static_cast<size_t>(i - 2)];
-            squares[static_cast<size_t>(i)] = kernels_.square_sum(w.gradient, static_cast<size_t>(w.out) * w.in);
-        }
-    });
-    double total = 0.0;
-    for (const double square : squares) total += square;
-    return std::sqrt(total);
-}
-
 // Adam (Kingma and Ba 2015, algorithm 1). Asks about stopping go on, but an update once begun is finished.
-void Engine::update(double rate, double gradient_scale, int threads, Stop& stop) {
+void Engine::update(double rate, int threads, Stop& stop) {
     const double t = static_cast<double>(step_ + 1), correction1 = 1.0 - std::pow(settings_.beta1, t);
     const double correction2 = std::sqrt(1.0 - std::pow(settings_.beta2, t));
     Update u{};
@@ -197,7 +181,6 @@ void Engine::update(double rate, double gradient_scale, int threads, Stop& stop)
     u.rate = static_cast<float>(rate * correction2 / correction1);
     u.eps = std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
     u.keep = static_cast<float>(1.0 - rate * settings_.weight_decay);
-    u.gradient_scale = static_cast<float>(gradient_scale);
     in_parallel(static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
         const Item& item = items_[static_cast<size_t>(i)];
         if (item.matrix) {
@@ -214,24 +197,27 @@ void Engine::update(double rate, double gradient_scale, int threads, Stop& stop)
 End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop& stop,
                   std::vector<double>& losses) {
     End end = End::done;
+    struct AtTheEnd {  // also after an exception
+        Engine& engine;
+        ~AtTheEnd() {
+            if (engine.settings_.dropout > 0.0) engine.set_masks(0.0);
+            engine.team_.reset();  // no idle threads between calls
+        }
+    } at_the_end{*this};
     for (size_t i = 0; i < batches.size() && end == End::done; i++) {
         const int threads = threads_for(batches[i].size());
-        double loss = 0.0, scale = 1.0;
+        double loss = 0.0;
         bool finite = true;
+        if (settings_.dropout > 0.0) set_masks(settings_.dropout);
         if (stop.now() || !forward_backward(batches[i], threads, stop, loss, finite)) {
             end = End::stopped;
         } else if (!finite || !std::isfinite(loss)) {
             end = End::diverged;
         } else {
-            if (settings_.gradient_clip > 0.0) {
-                const double norm = gradient_norm(threads, stop);
-                scale = norm > settings_.gradient_clip ? settings_.gradient_clip / norm : 1.0;
-            }
-            update(rates[i], scale, threads, stop);
+            update(rates[i], threads, stop);
             losses.push_back(loss);
         }
     }
-    team_.reset();  // no idle threads between calls
     return end;
 }
 

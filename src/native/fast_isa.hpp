@@ -7,15 +7,14 @@
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-template <bool DERIVATIVE>
-void output_only(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
-    output<DERIVATIVE>(model, rows, g, ticker);
+inline void log_probabilities(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
+    output<false>(model, rows, g, ticker);
 }
 
 template <int EMBD, int HEAD>
 Kernels table(const char* name) {
-    return {name,     kLanes,         forward<EMBD, HEAD>, output_only<false>, backward<EMBD, HEAD>,
-            gradient, table_gradient, square_sum,          update_matrix,      update_table};
+    return {name,     kLanes,         forward<EMBD, HEAD>, log_probabilities, backward<EMBD, HEAD>,
+            gradient, table_gradient, update_matrix,       update_table};
 }
 
 // Widths known to the compiler where loops are short: 16 and 32. Beyond, only the head's width matters.

@@ -32,6 +32,7 @@ struct Table {
 // `head`, its head_dim padded to a multiple of 4.
 struct Layer {
     Matrix qkv, wo, fc1, fc2;
+    float* mask;  // [hidden]: 0 for units left out of this update, 1 / (1 - dropout) for the others; 1 outside of updates
 };
 
 struct Model {
@@ -114,7 +115,7 @@ struct Ticker {
 // What one update does to every number: m = beta1 m + (1 - beta1) g, v likewise with g^2, then
 // p = keep p - rate m / (sqrt(v) + eps), the corrections of the bias folded into rate and eps.
 struct Update {
-    float beta1, beta2, rate, eps, keep, gradient_scale;
+    float beta1, beta2, rate, eps, keep;
 };
 
 // The functions that an instruction set provides.
@@ -134,7 +135,6 @@ struct Kernels {
     // Columns [first, last) of a table's gradient, to which row r adds d[r] in table row index[r].
     bool (*table_gradient)(const Table&, const int32_t* index, const float* d, int stride, int rows, int first, int last,
                            bool add);
-    double (*square_sum)(const float*, size_t count);  // count: a multiple of kPad
     // Updates rows [first, last) of a matrix, both layouts, or of a table.
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);

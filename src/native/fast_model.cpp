@@ -52,6 +52,9 @@ void check(const Settings& s, size_t count) {
         s.threads > 1024) {
         throw std::invalid_argument("the model's sizes are out of range");
     }
+    if (!(s.dropout >= 0.0 && s.dropout < 1.0) || !(s.weight_decay >= 0.0)) {
+        throw std::invalid_argument("dropout must be at least 0 and below 1, weight_decay at least 0");
+    }
     const size_t n = static_cast<size_t>(s.n_embd), layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
     const size_t expected = n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
     if (count != expected) {
@@ -73,6 +76,7 @@ Engine::Engine(const Settings& settings, const double* parameters, const double*
     kernels_ = kernels_named(s.instructions, model_);
     lay_out();
     row_limit_ = most_rows();
+    set_masks(0.0);
     size_t k = 0;
     each_weight([&](const Weight& w) {
         w.weights[w.at] = to_float(parameters[k]), w.m[w.at] = to_float(m[k]), w.v[w.at] = to_float(v[k]);
@@ -100,6 +104,7 @@ void Engine::lay_out() {
         for (Layer& layer : layers_) {
             matrix(layer.qkv, 3 * model_.attn, model_.embd), matrix(layer.wo, model_.embd, model_.attn);
             matrix(layer.fc1, model_.hidden, model_.embd), matrix(layer.fc2, model_.embd, model_.hidden);
+            layer.mask = carver.take(static_cast<size_t>(model_.hidden));
         }
     };
     Carver measure(nullptr);
@@ -147,6 +152,26 @@ void Engine::each_weight(Visit visit) const {
         matrix(layer.wo, n, n, 0, same, headed);
         matrix(layer.fc1, 4 * n, n, 0, same, same);
         matrix(layer.fc2, n, 4 * n, 0, same, same);
+    }
+}
+
+namespace {
+// A number in [0, 1) for each triple, as good as random: the mixing function of splitmix64 (Steele et al. 2014), so
+// that a mask depends on nothing but the update, the layer and the unit. (scalar.dropout_coin)
+double coin(uint64_t step, uint64_t layer, uint64_t unit) {
+    uint64_t x = (step << 32 ^ layer << 20 ^ unit) + 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return static_cast<double>((x ^ x >> 31) >> 11) * 0x1p-53;
+}
+}  // namespace
+
+void Engine::set_masks(double dropout) {
+    for (size_t i = 0; i < layers_.size(); i++) {
+        for (int unit = 0; unit < model_.hidden; unit++) {
+            const bool kept = dropout == 0.0 || coin(static_cast<uint64_t>(step_), i, static_cast<uint64_t>(unit)) >= dropout;
+            layers_[i].mask[unit] = kept ? static_cast<float>(1.0 / (1.0 - dropout)) : 0.0f;
+        }
     }
 }
 

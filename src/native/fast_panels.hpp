@@ -14,11 +14,12 @@ struct Put {  // y = x
     int stride;
     MICROGPT_INLINE void operator()(int r, int c, Vector x) const { store<kLanes>(y + size_t(r) * stride + c, x); }
 };
-struct PutRelu {  // y = max(0, x)
+struct PutRelu {  // y = max(0, x) * mask of the column
     float* y;
+    const float* mask;
     int stride;
     MICROGPT_INLINE void operator()(int r, int c, Vector x) const {
-        store<kLanes>(y + size_t(r) * stride + c, larger<kLanes>(x, Vector{}));
+        store<kLanes>(y + size_t(r) * stride + c, larger<kLanes>(x, Vector{}) * load<kLanes>(mask + c));
     }
 };
 struct PutSum {  // y = base + x
@@ -30,13 +31,13 @@ struct PutSum {  // y = base + x
         store<kLanes>(y + at, load<kLanes>(base + at) + x);
     }
 };
-struct PutWhere {  // y = x where gate > 0, else 0: relu's derivative
+struct PutWhere {  // y = x * mask of the column where gate > 0, else 0: the derivative of PutRelu
     float* y;
-    const float* gate;
+    const float *gate, *mask;
     int stride;
     MICROGPT_INLINE void operator()(int r, int c, Vector x) const {
         const size_t at = size_t(r) * stride + c;
-        store<kLanes>(y + at, load<kLanes>(gate + at) > 0.0f ? x : Vector{});
+        store<kLanes>(y + at, load<kLanes>(gate + at) > 0.0f ? x * load<kLanes>(mask + c) : Vector{});
     }
 };
 

@@ -98,7 +98,7 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
         product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, attn, embd,
                       PutSum{stream, from(input, r0, es), es}, ticker);
         rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
-        product<EMBD>(normed2, es, n, w.fc1.forward, embd, embd, hidden, PutRelu{f, hs}, ticker);
+        product<EMBD>(normed2, es, n, w.fc1.forward, embd, embd, hidden, PutRelu{f, w.mask, hs}, ticker);
         product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, hidden, embd, PutSum{stream, stream, es}, ticker);
     }
     product<EMBD>(stream, es, n, model.lm_head.forward, embd, embd, model.vocab,
@@ -172,7 +172,7 @@ void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scr
         const LayerRows& a = rows.layers[i];
         // x = middle + fc2 relu(fc1 rmsnorm(middle))
         product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, embd, hidden,
-                      PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), hs}, ticker);
+                      PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), w.mask, hs}, ticker);
         product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, hidden, embd, Put{d_normed, es}, ticker);
         rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, a.d_out, a.d_middle, r0, r0 + n);
         // middle = x + wo attention(qkv rmsnorm(x))

@@ -8,7 +8,6 @@
 namespace microgpt::fast::MICROGPT_ISA {
 
 MICROGPT_INLINE Vector updated(Vector p, Vector g, float* m_at, float* v_at, const Update& u) {
-    g = g * u.gradient_scale;
     const Vector m = load<kLanes>(m_at) * u.beta1 + g * (1.0f - u.beta1);
     const Vector v = load<kLanes>(v_at) * u.beta2 + g * g * (1.0f - u.beta2);
     store<kLanes>(m_at, m);
@@ -45,21 +44,6 @@ void update_table(const Table& t, int first, int last, const Update& u, Ticker& 
         }
         ticker.spend(20L * t.columns);
     }
-}
-
-// Sum of squares, for the gradient's norm: floats within a run of 4096, doubles from run to run.
-double square_sum(const float* x, size_t count) {
-    double total = 0.0;
-    for (size_t start = 0; start < count; start += 4096) {
-        Vector run = {};
-        const size_t end = start + 4096 < count ? start + 4096 : count;
-        for (size_t k = start; k < end; k += kLanes) {
-            const Vector v = load<kLanes>(x + k);
-            run += v * v;
-        }
-        total += double(sum<kLanes>(run));
-    }
-    return total;
 }
 
 }  // namespace microgpt::fast::MICROGPT_ISA

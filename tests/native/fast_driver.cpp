@@ -76,7 +76,7 @@ int main() {
         for (const auto& [n_layer, n_head, n_embd, block_size, vocab_size] : shapes) {
             for (const int documents : {1, 37}) {
                 const Texts batch = texts(random, documents, block_size + 3, vocab_size);
-                Settings s{n_layer, n_head, n_embd, block_size, vocab_size, 0.85, 0.99, 1e-8, 0.01, 1.0, 1, isa};
+                Settings s{n_layer, n_head, n_embd, block_size, vocab_size, 0.85, 0.99, 1e-8, 0.01, documents > 1 ? 0.1 : 0.0, 1, isa};
                 const Outcome one = train(s, batch, -1);
                 for (const int threads : {2, 4}) {
                     s.threads = threads;

@@ -39,19 +39,20 @@ class ScalarEngine:
         losses: list[float] = []
         c = self._config
         for batch, rate in zip(batches, learning_rates, strict=True):
-            loss = self._backward(batch, stop)
+            loss = self._backward(batch, stop, self._thinned())
             if loss is None:
                 return Run(losses, "stopped")
             if not (math.isfinite(loss) and all(math.isfinite(p.grad) for p in self._parameters)):
                 self._clear_gradients()
                 return Run(losses, "diverged")
+            self._decay(1 - rate * c.weight_decay)
             reference.adam(self._parameters, self._m, self._v, self._step, rate, c.beta1, c.beta2, c.eps_adam)
             self._step += 1
             losses.append(loss)
         return Run(losses, "done")
 
     def gradients(self, batch: Sequence[Tokens]) -> tuple[float, array[float]]:
-        loss = self._backward(batch, lambda: False)
+        loss = self._backward(batch, lambda: False, self._weights)
         gradients = array("d", [p.grad for p in self._parameters])
         self._clear_gradients()
         return math.nan if loss is None else loss, gradients
@@ -114,7 +115,33 @@ class ScalarEngine:
             rows.append([p.data for p in probabilities])
         return rows, cache
 
-    def _backward(self, batch: Sequence[Tokens], stop: Stop) -> float | None:
+    def _thinned(self) -> Any:
+        """The weights, without the hidden units that this update leaves out; the others made up for it.
+
+        Dropout (Srivastava et al. 2014) with one choice for all documents and positions of an update: as column j of
+        mlp_fc2 takes hidden unit j, the unit is left out by a column of zeros.
+        """
+        dropout = self._config.dropout
+        if not dropout:
+            return self._weights
+        thinned = dict(self._weights)
+        for i in range(self._config.n_layer):
+            units = range(4 * self._config.n_embd)
+            mask = [(dropout_coin(self._step, i, j) >= dropout) / (1 - dropout) for j in units]
+            name = f"layer{i}.mlp_fc2"
+            thinned[name] = [[w * m for w, m in zip(row, mask, strict=True)] for row in self._weights[name]]
+        return thinned
+
+    def _decay(self, keep: float) -> None:
+        """AdamW's weight decay (Loshchilov and Hutter 2019): all matrices but the embeddings shrink."""
+        if keep == 1:
+            return
+        for name, matrix in self._weights.items():
+            for row in matrix if name not in ("wte", "wpe") else ():
+                for w in row:
+                    w.data *= keep
+
+    def _backward(self, batch: Sequence[Tokens], stop: Stop, weights: Any) -> float | None:
         """Loss of a batch, its gradients left in the parameters; None when stopped.
 
         Python's own arithmetic raises where a compiled engine gets an infinity: that is a loss of NaN.
@@ -125,7 +152,7 @@ class ScalarEngine:
             for tokens in batch:
                 if stop():
                     return None
-                losses.append(reference.document_loss(tokens, self._weights, c.n_layer, c.n_head, c.block_size))
+                losses.append(reference.document_loss(tokens, weights, c.n_layer, c.n_head, c.block_size))
             loss = reference.batch_loss(losses)
             if stop():
                 return None
@@ -138,6 +165,17 @@ class ScalarEngine:
     def _clear_gradients(self) -> None:
         for p in self._parameters:
             p.grad = 0
+
+
+def dropout_coin(step: int, layer: int, unit: int) -> float:
+    """A number in [0, 1) for each triple, as good as random: splitmix64's mixing function (Steele et al. 2014).
+
+    So a mask depends on nothing but the update, the layer and the unit, in every engine and after every resume.
+    """
+    x = ((step << 32 ^ layer << 20 ^ unit) + 0x9E3779B97F4A7C15) % 2**64
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+    x = (x ^ x >> 27) * 0x94D049BB133111EB % 2**64
+    return ((x ^ x >> 31) >> 11) * 2.0**-53
 
 
 def truncate(probabilities: list[float], top_k: int, top_p: float) -> list[float]:
