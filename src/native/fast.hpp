@@ -22,10 +22,10 @@ namespace microgpt::fast {
 struct Settings {
     int n_layer, n_head, n_embd, block_size, vocab_size;
     double beta1, beta2, eps_adam;
-    double weight_decay;      // AdamW's, a share of the learning rate; 0: none
-    double dropout;           // share of hidden units that an update leaves out, the same for all its documents
-    int threads;              // 0: as many as pay
-    std::string instructions; // name of the kernels; empty: the best that this machine runs
+    double weight_decay;       // AdamW's, a share of the learning rate; 0: none
+    double dropout;            // share of hidden units that an update leaves out, the same for all its documents
+    int threads;               // 0: as many as pay
+    std::string instructions;  // name of the kernels; empty: the best that this machine runs
 };
 
 // Names of the kernels that this machine runs, best first.
@@ -61,7 +61,8 @@ public:
     void state(double* parameters, double* m, double* v) const;
 
     // One update for each batch, its documents' mean loss added to `losses`.
-    End steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop&, std::vector<double>& losses);
+    End steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop&,
+              std::vector<double>& losses);
     // Loss of a batch and its gradient by every parameter. Answers whether it finished.
     bool gradients(std::span<const Tokens> batch, double& loss, double* gradient, Stop&);
     // log p of each token after the first; documents from the one where it was stopped on are left out.

@@ -111,12 +111,14 @@ MICROGPT_INLINE void mix_rows(int rows, const float* weights, int row_step, int 
 
 // Lanes that fit a head's width, and how many vectors of them a tile takes.
 template <int HEAD>
-constexpr int kHeadLanes = HEAD % 16 == 0 && HEAD > 0 && kLanes == 16 ? 16 : HEAD % 8 == 0 && HEAD > 0 && kLanes >= 8 ? 8 : 4;
+constexpr int kHeadLanes = HEAD % 16 == 0 && HEAD > 0 && kLanes == 16 ? 16
+                           : HEAD % 8 == 0 && HEAD > 0 && kLanes >= 8 ? 8
+                                                                      : 4;
 
 // All columns of a head: y[r] for `rows` rows; `causal`: row r needs only the keys up to first + r.
 template <int HEAD, bool CAUSAL>
-MICROGPT_INLINE void mix(const float* weights, int row_step, int key_step, int rows, int depth, int first, const Span& x,
-                         int head, float* y, size_t y_stride, bool add) {
+MICROGPT_INLINE void mix(const float* weights, int row_step, int key_step, int rows, int depth, int first,
+                         const Span& x, int head, float* y, size_t y_stride, bool add) {
     constexpr int L = kHeadLanes<HEAD>, D = HEAD % (2 * L) == 0 && HEAD > 0 ? 2 : 1, M = D == 2 ? 4 : 8;
     const int n = HEAD ? HEAD : head;
     for (int r = 0; r < rows; r += M) {
@@ -169,7 +171,8 @@ MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
 
 // Attention weights of a block of queries: softmax of the scores of `keys` keys.
 template <int HEAD, int M = kQueries>
-MICROGPT_INLINE void attention_weights(const float* transposed, const Span& rows, int keys, int t0, int head, float* out) {
+MICROGPT_INLINE void attention_weights(const float* transposed, const Span& rows, int keys, int t0, int head,
+                                       float* out) {
     if (keys > M) {
         scores<HEAD>(transposed, rows, keys, head, out);
         softmax_down(out, keys, t0);
@@ -185,8 +188,8 @@ MICROGPT_INLINE void attention_weights(const float* transposed, const Span& rows
 // d_scores[s][lane] = weight * (d_weight - sum over s of weight * d_weight) * factor: softmax's derivative, where
 // d_weight[s] = d_mixed . value[s].
 template <int HEAD, int M = kQueries>
-MICROGPT_INLINE void score_gradients(const float* transposed, const Span& values, const float* weights, int keys, int head,
-                                     float factor, float* out) {
+MICROGPT_INLINE void score_gradients(const float* transposed, const Span& values, const float* weights, int keys,
+                                     int head, float factor, float* out) {
     if (keys > M) {
         scores<HEAD>(transposed, values, keys, head, out);
         Lane total = {};
@@ -275,11 +278,13 @@ void attend_backward(const Model& model, const Document& document, const LayerRo
         for (int h = 0; h < model.n_head; h++, weights += size_t(keys) * kQueries) {
             const size_t column = size_t(h) * head;
             const Span k = {kv.at + column, kv.stride}, v = {kv.at + attn + column, kv.stride};
-            const Span q = {queries + at * stride + column, stride}, d = {d_mixed + at * mixed_stride + column, mixed_stride};
+            const Span q = {queries + at * stride + column, stride},
+                       d = {d_mixed + at * mixed_stride + column, mixed_stride};
             float* d_keys = d_kv + column;
             transpose_rows<HEAD>(d, 0, own, head, 1.0f, scratch.queries);
             score_gradients<HEAD>(scratch.queries, v, weights, keys, head, factor, scratch.scores);
-            mix<HEAD, true>(scratch.scores, 1, kQueries, own, keys, t0, k, head, d_queries + at * stride + column, stride, false);
+            mix<HEAD, true>(scratch.scores, 1, kQueries, own, keys, t0, k, head, d_queries + at * stride + column,
+                            stride, false);
             mix<HEAD, false>(scratch.scores, kQueries, 1, keys, own, 0, q, head, d_keys, d_stride, true);
             mix<HEAD, false>(weights, kQueries, 1, keys, own, 0, d, head, d_keys + attn, d_stride, true);
             if (ticker.spend(4L * keys * kQueries * (head + 8))) return;

@@ -54,7 +54,8 @@ public:
 // Token ids of documents, flat; every id is checked here, once.
 class Documents {
 public:
-    Documents(int vocab_size, int block_size) : vocab_size_(vocab_size), longest_(static_cast<size_t>(block_size) + 1) {}
+    Documents(int vocab_size, int block_size)
+        : vocab_size_(vocab_size), longest_(static_cast<size_t>(block_size) + 1) {}
 
     void add(nb::handle document) {
         starts_.push_back(ids_.size());
@@ -83,7 +84,8 @@ public:
     template <class F>
     static void each(nb::handle sequence, F f) {
         if (PyList_Check(sequence.ptr())) {
-            for (Py_ssize_t i = 0; i < PyList_Size(sequence.ptr()); i++) f(nb::handle(PyList_GetItem(sequence.ptr(), i)));
+            for (Py_ssize_t i = 0; i < PyList_Size(sequence.ptr()); i++)
+                f(nb::handle(PyList_GetItem(sequence.ptr(), i)));
             return;
         }
         if (!PySequence_Check(sequence.ptr())) throw nb::type_error("a sequence is needed");
@@ -101,7 +103,9 @@ private:
         const long id = PyLong_AsLong(item.ptr());
         if (id == -1 && PyErr_Occurred()) throw nb::python_error();
         if (id < 0 || id >= vocab_size_) {
-            throw nb::value_error(("token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab_size_)).c_str());
+            throw nb::value_error(
+                ("token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab_size_))
+                    .c_str());
         }
         return static_cast<int32_t>(id);
     }
@@ -114,16 +118,18 @@ private:
 // One engine, one thread at a time. A second thread waits; stop() must not come back into its own engine.
 class FastEngine {
 public:
-    FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2, double eps_adam,
-               double weight_decay, double dropout, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
-               const std::string& isa)
-        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, dropout, threads, isa},
+    FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2,
+               double eps_adam, double weight_decay, double dropout, Numbers parameters, Numbers m, Numbers v,
+               int64_t step, int threads, const std::string& isa)
+        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, dropout,
+                   threads, isa},
                   parameters.data(), m.data(), v.data(), equal_sizes(parameters, m, v), step) {}
 
     // Work with the engine while other Python threads go on.
     template <class Work>
     void enter(Work work) {
-        if (inside_.load() == std::this_thread::get_id()) throw std::runtime_error("stop() must not call the engine that asks it");
+        if (inside_.load() == std::this_thread::get_id())
+            throw std::runtime_error("stop() must not call the engine that asks it");
         const nb::gil_scoped_release others;
         const std::lock_guard lock(mutex_);
         inside_.store(std::this_thread::get_id());
@@ -146,7 +152,8 @@ public:
         std::vector<size_t> ends;
         Documents::each(batches, [&](nb::handle batch) {
             Documents::each(batch, [&](nb::handle document) { documents.add(document); });
-            if (documents.size() == (ends.empty() ? 0 : ends.back())) throw nb::value_error("a batch needs a document or more");
+            if (documents.size() == (ends.empty() ? 0 : ends.back()))
+                throw nb::value_error("a batch needs a document or more");
             ends.push_back(documents.size());
         });
         if (ends.size() != rates.size()) throw nb::value_error("as many learning rates as batches are needed");
@@ -193,10 +200,13 @@ public:
 
     nb::tuple generate(size_t count, Numbers coins, nb::handle prefix, double temperature, int64_t top_k, double top_p,
                        nb::object ask) {
-        if (!(temperature > 0.0) || !std::isfinite(temperature)) throw nb::value_error("the temperature must be above 0");
-        if (top_k < 0 || !(top_p > 0.0 && top_p <= 1.0)) throw nb::value_error("top_k is 0 or more, top_p above 0 and at most 1");
+        if (!(temperature > 0.0) || !std::isfinite(temperature))
+            throw nb::value_error("the temperature must be above 0");
+        if (top_k < 0 || !(top_p > 0.0 && top_p <= 1.0))
+            throw nb::value_error("top_k is 0 or more, top_p above 0 and at most 1");
         for (size_t i = 0; i < coins.size(); i++) {
-            if (!(coins.data()[i] >= 0.0 && coins.data()[i] < 1.0)) throw nb::value_error("coins are at least 0 and below 1");
+            if (!(coins.data()[i] >= 0.0 && coins.data()[i] < 1.0))
+                throw nb::value_error("coins are at least 0 and below 1");
         }
         Documents start = empty();
         start.add_prefix(prefix);
@@ -204,7 +214,8 @@ public:
         size_t used = 0;
         Question question(std::move(ask));
         enter([&] {
-            used = engine_.generate(count, {coins.data(), coins.size()}, start[0], {temperature, top_k, top_p}, question.stop, documents);
+            used = engine_.generate(count, {coins.data(), coins.size()}, start[0], {temperature, top_k, top_p},
+                                    question.stop, documents);
         });
         question.raise_if_failed();
         return nb::make_tuple(documents, used);
@@ -223,7 +234,8 @@ private:
     }
     void check_count(size_t count) const {
         if (count != engine_.parameter_count()) {
-            throw nb::value_error(("an array of " + std::to_string(engine_.parameter_count()) + " numbers is needed").c_str());
+            throw nb::value_error(
+                ("an array of " + std::to_string(engine_.parameter_count()) + " numbers is needed").c_str());
         }
     }
 
@@ -235,10 +247,11 @@ private:
 }  // namespace
 
 void bind_fast(nb::module_& m) {
-    m.def("fast_isas", &fast::instruction_sets, "Instruction sets the fast engine can use on this machine, best first.");
+    m.def("fast_isas", &fast::instruction_sets,
+          "Instruction sets the fast engine can use on this machine, best first.");
     nb::class_<FastEngine>(m, "Fast", "A model in float32. See microgpt.engines.fast.")
-        .def(nb::init<int, int, int, int, int, double, double, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
-                      const std::string&>(),
+        .def(nb::init<int, int, int, int, int, double, double, double, double, double, Numbers, Numbers, Numbers,
+                      int64_t, int, const std::string&>(),
              nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"), nb::arg("vocab_size"),
              nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"), nb::arg("dropout"),
              nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"))
@@ -248,8 +261,8 @@ void bind_fast(nb::module_& m) {
         .def("gradients", &FastEngine::gradients, nb::arg("batch"), nb::arg("out"))
         .def("log_probabilities", &FastEngine::log_probabilities, nb::arg("documents"), nb::arg("stop"))
         .def("trace", &FastEngine::trace, nb::arg("tokens"), "Probabilities and attention weights, flat.")
-        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("prefix"), nb::arg("temperature"),
-             nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
+        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("prefix"),
+             nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
         .def_prop_ro("isa", &FastEngine::isa);
 }
 

@@ -35,7 +35,8 @@ void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backwar
     for (LayerRows& a : layer_rows_) {
         a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
         a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);
-        a.d_out = take_backward(es), a.d_hidden = take_backward(hs), a.d_middle = take_backward(es), a.d_qkv = take_backward(qs);
+        a.d_out = take_backward(es), a.d_hidden = take_backward(hs), a.d_middle = take_backward(es),
+        a.d_qkv = take_backward(qs);
     }
 }
 
@@ -88,14 +89,17 @@ void Engine::make_items() {
     }
     items_.clear();
     constexpr size_t kItem = 16384;  // weights in a part, about
-    const int table_rows = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
+    const int table_rows =
+        padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
     for (const Table* t : {&model_.wte, &model_.wpe}) {
-        for (int r = 0; r < t->rows; r += table_rows) items_.push_back({nullptr, t, r, std::min(r + table_rows, t->rows), 0});
+        for (int r = 0; r < t->rows; r += table_rows)
+            items_.push_back({nullptr, t, r, std::min(r + table_rows, t->rows), 0});
     }
     for (size_t k = 0; k < products_.size(); k++) {
         const Matrix& w = *products_[k].matrix;
         const int part = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(w.in), 1)), kPad);
-        for (int o = 0; o < w.out; o += part) items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(k)});
+        for (int o = 0; o < w.out; o += part)
+            items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(k)});
     }
 }
 
@@ -133,20 +137,22 @@ double Engine::plan_loss(size_t batch_size) const {
 bool Engine::weight_gradients(int threads, bool add, Stop& stop, bool& finite) {
     std::atomic<bool> all_finite{true};
     const int rows = plan_.rows(), es = model_.embd_stride, strips = model_.embd / kPad;
-    const bool done = in_parallel(strips + static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
-        bool good = true;
-        if (ticker.stopped) return;
-        if (i < strips) {
-            const int first = i * kPad, last = first + kPad;
-            good = kernels_.table_gradient(model_.wte, rows_.token, rows_.d_embedding, es, rows, first, last, add) &&
-                   kernels_.table_gradient(model_.wpe, rows_.position, rows_.d_embedding, es, rows, first, last, add);
-        } else if (const Item& item = items_[static_cast<size_t>(i - strips)]; item.matrix) {
-            const Product& p = products_[static_cast<size_t>(item.product)];
-            good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first, item.last,
-                                     add, ticker);
-        }
-        if (!good) all_finite.store(false, std::memory_order_relaxed);
-    });
+    const bool done =
+        in_parallel(strips + static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
+            bool good = true;
+            if (ticker.stopped) return;
+            if (i < strips) {
+                const int first = i * kPad, last = first + kPad;
+                good =
+                    kernels_.table_gradient(model_.wte, rows_.token, rows_.d_embedding, es, rows, first, last, add) &&
+                    kernels_.table_gradient(model_.wpe, rows_.position, rows_.d_embedding, es, rows, first, last, add);
+            } else if (const Item& item = items_[static_cast<size_t>(i - strips)]; item.matrix) {
+                const Product& p = products_[static_cast<size_t>(item.product)];
+                good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first,
+                                         item.last, add, ticker);
+            }
+            if (!good) all_finite.store(false, std::memory_order_relaxed);
+        });
     finite = all_finite.load(std::memory_order_relaxed);
     return done;
 }
@@ -179,7 +185,8 @@ void Engine::update(double rate, int threads, Stop& stop) {
     Update u{};
     u.beta1 = static_cast<float>(settings_.beta1), u.beta2 = static_cast<float>(settings_.beta2);
     u.rate = static_cast<float>(rate * correction2 / correction1);
-    u.eps = std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
+    u.eps =
+        std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
     u.keep = static_cast<float>(1.0 - rate * settings_.weight_decay);
     in_parallel(static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
         const Item& item = items_[static_cast<size_t>(i)];

@@ -22,12 +22,18 @@ inline Kernels kernels_for(const Model& m, const char* name) {
     if (m.embd == 16 && m.attn == 16 && m.hidden == 64 && m.head == 4) return table<16, 4>(name);
     if (m.embd == 32 && m.attn == 32 && m.hidden == 128 && m.head == 8) return table<32, 8>(name);
     switch (m.head) {
-        case 4: return table<0, 4>(name);
-        case 8: return table<0, 8>(name);
-        case 16: return table<0, 16>(name);
-        case 32: return table<0, 32>(name);
-        case 64: return table<0, 64>(name);
-        default: return table<0, 0>(name);
+        case 4:
+            return table<0, 4>(name);
+        case 8:
+            return table<0, 8>(name);
+        case 16:
+            return table<0, 16>(name);
+        case 32:
+            return table<0, 32>(name);
+        case 64:
+            return table<0, 64>(name);
+        default:
+            return table<0, 0>(name);
     }
 }
 

@@ -8,7 +8,7 @@
 
 namespace microgpt::fast {
 
-constexpr int kPad = 16;  // widths are padded with zeros to whole vectors of every instruction set
+constexpr int kPad = 16;     // widths are padded with zeros to whole vectors of every instruction set
 constexpr int kQueries = 8;  // attention keeps this many queries in the lanes of a vector
 
 // A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad.
@@ -32,7 +32,8 @@ struct Table {
 // `head`, its head_dim padded to a multiple of 4.
 struct Layer {
     Matrix qkv, wo, fc1, fc2;
-    float* mask;  // [hidden]: 0 for units left out of this update, 1 / (1 - dropout) for the others; 1 outside of updates
+    float*
+        mask;  // [hidden]: 0 for units left out of this update, 1 / (1 - dropout) for the others; 1 outside of updates
 };
 
 struct Model {
@@ -67,25 +68,25 @@ struct LayerRows {
     // For each document, each block of kQueries of its own positions from q on, and each head: the weights of
     // min(q + kQueries, positions) keys, kQueries lanes each.
     float* attention;
-    float* mixed;             // [attn]: input of wo
-    float *normed2, *scale2;  // [embd], [1]: input of fc1
-    float* hidden;            // [hidden]: input of fc2
+    float* mixed;                                // [attn]: input of wo
+    float *normed2, *scale2;                     // [embd], [1]: input of fc1
+    float* hidden;                               // [hidden]: input of fc2
     float *d_out, *d_hidden, *d_middle, *d_qkv;  // gradients by the outputs of fc2, fc1, wo and qkv
 };
 
 struct Rows {
-    float *embedded, *scale0;   // [embd], [1]: after the first rmsnorm
-    float* stream;              // [embd]: the residual stream, after the last layer: input of lm_head
-    float* logits;              // [vocab]; after the backward pass the gradient by them
-    float* d_embedding;         // [embd]: gradient by token row + position row
+    float *embedded, *scale0;    // [embd], [1]: after the first rmsnorm
+    float* stream;               // [embd]: the residual stream, after the last layer: input of lm_head
+    float* logits;               // [vocab]; after the backward pass the gradient by them
+    float* d_embedding;          // [embd]: gradient by token row + position row
     float *temporary, *d_mixed;  // [embd], [attn]: between two products
-    float *sums, *shifts;       // [1]: sums of squares, later of exponentials; the highest logits
+    float *sums, *shifts;        // [1]: sums of squares, later of exponentials; the highest logits
     LayerRows* layers;
     const int32_t *token, *position;  // of each row
     const float* weight;              // of each row in the loss: the sum over its entries
     // An entry is one prediction: a position of a document. Rows that are shared have several.
     const int32_t *entry_row, *entry_target;
-    const float* entry_weight;   // 1 / (positions of the document * documents)
+    const float* entry_weight;     // 1 / (positions of the document * documents)
     float* entry_log_probability;  // out
     const Document* documents;
 };
@@ -133,8 +134,8 @@ struct Kernels {
     bool (*gradient)(const Matrix&, const float* d_output, int d_stride, const float* input, int stride, int rows,
                      int first, int last, bool add, Ticker&);
     // Columns [first, last) of a table's gradient, to which row r adds d[r] in table row index[r].
-    bool (*table_gradient)(const Table&, const int32_t* index, const float* d, int stride, int rows, int first, int last,
-                           bool add);
+    bool (*table_gradient)(const Table&, const int32_t* index, const float* d, int stride, int rows, int first,
+                           int last, bool add);
     // Updates rows [first, last) of a matrix, both layouts, or of a table.
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);

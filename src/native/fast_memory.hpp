@@ -27,7 +27,8 @@ public:
         data_ = static_cast<float*>(::operator new(times(count, sizeof(float)), std::align_val_t(64)));
         std::memset(data_, 0, count * sizeof(float));
     }
-    Floats64(Floats64&& other) noexcept : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
+    Floats64(Floats64&& other) noexcept
+        : data_(std::exchange(other.data_, nullptr)), count_(std::exchange(other.count_, 0)) {}
     Floats64& operator=(Floats64&& other) noexcept {
         std::swap(data_, other.data_), std::swap(count_, other.count_);
         return *this;

@@ -48,31 +48,52 @@ float to_float(double x) { return std::isnan(x) ? std::numeric_limits<float>::qu
 
 void check(const Settings& s, size_t count) {
     if (s.n_layer < 1 || s.n_head < 1 || s.n_embd < 1 || s.block_size < 1 || s.vocab_size < 1 || s.n_embd % s.n_head ||
-        s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 || s.block_size > 1 << 24 || s.n_layer > 1 << 16 || s.threads < 0 ||
-        s.threads > 1024) {
+        s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 || s.block_size > 1 << 24 || s.n_layer > 1 << 16 ||
+        s.threads < 0 || s.threads > 1024) {
         throw std::invalid_argument("the model's sizes are out of range");
     }
     if (!(s.dropout >= 0.0 && s.dropout < 1.0) || !(s.weight_decay >= 0.0)) {
         throw std::invalid_argument("dropout must be at least 0 and below 1, weight_decay at least 0");
     }
-    const size_t n = static_cast<size_t>(s.n_embd), layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
+    const size_t n = static_cast<size_t>(s.n_embd),
+                 layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
     const size_t expected = n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
     if (count != expected) {
-        throw std::invalid_argument("the state has " + std::to_string(count) + " parameters, the model " + std::to_string(expected));
+        throw std::invalid_argument("the state has " + std::to_string(count) + " parameters, the model " +
+                                    std::to_string(expected));
     }
 }
 
 }  // namespace
 
-Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v, size_t count, int64_t step)
+Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v, size_t count,
+               int64_t step)
     : settings_(settings), count_(count), step_(step) {
     check(settings, count);
     if (step < 0) throw std::invalid_argument("the step count is negative");
     const Settings& s = settings_;
     const int head_dim = s.n_embd / s.n_head, head = padded(head_dim, 4), embd = padded(s.n_embd, kPad);
-    const int attn = padded(s.n_head * head, kPad), hidden = padded(4 * s.n_embd, kPad), vocab = padded(s.vocab_size, kPad);
-    model_ = Model{s.n_layer, s.n_head, s.n_embd, head_dim, s.vocab_size, s.block_size, embd, head, attn, hidden, vocab,
-                   stride_for(embd), stride_for(attn), stride_for(3 * attn), stride_for(hidden), {}, {}, {}, nullptr};
+    const int attn = padded(s.n_head * head, kPad), hidden = padded(4 * s.n_embd, kPad),
+              vocab = padded(s.vocab_size, kPad);
+    model_ = Model{s.n_layer,
+                   s.n_head,
+                   s.n_embd,
+                   head_dim,
+                   s.vocab_size,
+                   s.block_size,
+                   embd,
+                   head,
+                   attn,
+                   hidden,
+                   vocab,
+                   stride_for(embd),
+                   stride_for(attn),
+                   stride_for(3 * attn),
+                   stride_for(hidden),
+                   {},
+                   {},
+                   {},
+                   nullptr};
     kernels_ = kernels_named(s.instructions, model_);
     lay_out();
     row_limit_ = most_rows();
@@ -97,7 +118,8 @@ void Engine::lay_out() {
         };
         const auto matrix = [&](Matrix& w, int out, int in) {
             const size_t size = times(static_cast<size_t>(out), static_cast<size_t>(in));
-            w = {carver.take(size), carver.take(size), carver.take(size), carver.take(size), carver.take(size), out, in};
+            w = {
+                carver.take(size), carver.take(size), carver.take(size), carver.take(size), carver.take(size), out, in};
         };
         table(model_.wte, model_.vocab_size), table(model_.wpe, model_.block_size);
         matrix(model_.lm_head, model_.vocab, model_.embd);
@@ -134,7 +156,8 @@ void Engine::each_weight(Visit visit) const {
     const auto same = [](int i) { return i; };
     const auto table = [&](const Table& t) {
         for (int row = 0; row < t.rows; row++) {
-            for (int j = 0; j < n; j++) visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
+            for (int j = 0; j < n; j++)
+                visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
         }
     };
     const auto matrix = [&](const Matrix& w, int rows, int columns, int first, auto row_at, auto column_at) {
@@ -169,14 +192,16 @@ double coin(uint64_t step, uint64_t layer, uint64_t unit) {
 void Engine::set_masks(double dropout) {
     for (size_t i = 0; i < layers_.size(); i++) {
         for (int unit = 0; unit < model_.hidden; unit++) {
-            const bool kept = dropout == 0.0 || coin(static_cast<uint64_t>(step_), i, static_cast<uint64_t>(unit)) >= dropout;
+            const bool kept =
+                dropout == 0.0 || coin(static_cast<uint64_t>(step_), i, static_cast<uint64_t>(unit)) >= dropout;
             layers_[i].mask[unit] = kept ? static_cast<float>(1.0 / (1.0 - dropout)) : 0.0f;
         }
     }
 }
 
 void Engine::pack_forward(const Matrix& w) const {
-    const size_t lanes = static_cast<size_t>(kernels_.lanes), in = static_cast<size_t>(w.in), out = static_cast<size_t>(w.out);
+    const size_t lanes = static_cast<size_t>(kernels_.lanes), in = static_cast<size_t>(w.in),
+                 out = static_cast<size_t>(w.out);
     for (size_t o = 0; o < out; o++) {
         for (size_t i = 0; i < in; i++) {
             w.forward[(o / lanes * in + i) * lanes + o % lanes] = w.backward[(i / lanes * out + o) * lanes + i % lanes];

@@ -67,8 +67,8 @@ MICROGPT_INLINE void product_tile(const float* x, int stride, const float* panel
 }
 
 template <int M, int P, int K, class Out>
-MICROGPT_INLINE void product_rows(int rows, const float* x, int stride, const float* panel, size_t panel_size, int depth,
-                                  int r, int c, const Out& out) {
+MICROGPT_INLINE void product_rows(int rows, const float* x, int stride, const float* panel, size_t panel_size,
+                                  int depth, int r, int c, const Out& out) {
     if (rows == M) {
         product_tile<M, P, K>(x, stride, panel, panel_size, depth, r, c, out);
     } else if constexpr (M > 1) {

@@ -165,15 +165,16 @@ void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scr
     const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride, qs = model.qkv_stride;
     output<true>(model, rows, g, ticker);
     float* d_normed = from(rows.temporary, r0, es);
-    product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward, model.vocab, model.vocab_size,
-               embd, Put{from(rows.layers[model.n_layer - 1].d_out, r0, es), es}, ticker);
+    product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward, model.vocab,
+               model.vocab_size, embd, Put{from(rows.layers[model.n_layer - 1].d_out, r0, es), es}, ticker);
     for (int i = model.n_layer - 1; i >= 0 && !ticker.stopped; i--) {
         const Layer& w = model.layers[i];
         const LayerRows& a = rows.layers[i];
         // x = middle + fc2 relu(fc1 rmsnorm(middle))
         product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, embd, hidden,
                       PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), w.mask, hs}, ticker);
-        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, hidden, embd, Put{d_normed, es}, ticker);
+        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, hidden, embd, Put{d_normed, es},
+                          ticker);
         rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, a.d_out, a.d_middle, r0, r0 + n);
         // middle = x + wo attention(qkv rmsnorm(x))
         product<EMBD>(from(a.d_middle, r0, es), es, n, w.wo.backward, embd, embd, attn,
@@ -182,7 +183,8 @@ void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scr
             const Document& document = rows.documents[d];
             attend_backward<HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), scratch, ticker);
         }
-        product<3 * EMBD>(from(a.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es}, ticker);
+        product<3 * EMBD>(from(a.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
+                          ticker);
         float* d_input = i ? rows.layers[i - 1].d_out : rows.d_embedding;
         rmsnorm_backward<EMBD>(model, rows.temporary, a.normed1, a.scale1, a.d_middle, d_input, r0, r0 + n);
     }

@@ -37,11 +37,13 @@ public:
 
     // Takes documents batch[first] and on, whole groups, until `row_limit` rows are full; at least one group.
     // Returns the first document not taken. batch_size: what the mean loss divides by.
-    size_t fill(std::span<const Tokens> batch, size_t first, size_t batch_size, int block_size, int n_head, int row_limit) {
+    size_t fill(std::span<const Tokens> batch, size_t first, size_t batch_size, int block_size, int n_head,
+                int row_limit) {
         clear();
         while (first < batch.size()) {
             size_t end = first;
-            for (int positions = 0; end < batch.size() && end - first < kGroupDocuments && positions < kGroupRows; end++) {
+            for (int positions = 0; end < batch.size() && end - first < kGroupDocuments && positions < kGroupRows;
+                 end++) {
                 positions += length(batch[end], block_size);
             }
             add_group(batch, first, end, batch_size, block_size, n_head);
@@ -66,7 +68,8 @@ private:
         attention = 0, longest = 0;
     }
 
-    void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size, int block_size, int n_head) {
+    void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size, int block_size,
+                   int n_head) {
         Group g{static_cast<int>(documents.size()), 0, rows(), 0, static_cast<int>(entry_row.size()), 0};
         const size_t start = order.size();
         for (size_t i = first; i < end; i++) order.push_back(static_cast<int>(i));

@@ -13,7 +13,8 @@ std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens
     for (size_t first = 0; first < documents.size(); finished = first) {
         const size_t start = first;
         const int threads = threads_for(documents.size() - start);
-        first = plan_.fill(documents, start, documents.size(), model_.block_size, model_.n_head, std::min(row_limit_, 4096));
+        first = plan_.fill(documents, start, documents.size(), model_.block_size, model_.n_head,
+                           std::min(row_limit_, 4096));
         reserve(plan_.rows(), plan_.attention, plan_.longest, false, threads);
         bind_plan();
         const int groups = static_cast<int>(plan_.groups.size());
@@ -107,14 +108,13 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
 const float* Engine::next_logits(Document& document, int row, Stop& stop) {
     document.positions = row + 1, document.shared = row, document.first_row = row;
     const Group g{0, 1, row, row + 1, 0, 0};
-    const bool done = in_parallel(1, 1, stop, [&](int, int, Ticker& ticker) {
-        kernels_.forward(model_, rows_, g, scratch_[0], ticker);
-    });
+    const bool done = in_parallel(
+        1, 1, stop, [&](int, int, Ticker& ticker) { kernels_.forward(model_, rows_, g, scratch_[0], ticker); });
     return done ? rows_.logits + static_cast<size_t>(row) * model_.vocab : nullptr;
 }
 
-size_t Engine::generate(size_t count, std::span<const double> coins, Tokens prefix, const Sampling& sampling, Stop& stop,
-                        std::vector<std::vector<int32_t>>& documents) {
+size_t Engine::generate(size_t count, std::span<const double> coins, Tokens prefix, const Sampling& sampling,
+                        Stop& stop, std::vector<std::vector<int32_t>>& documents) {
     const int block = model_.block_size, bos = model_.vocab_size - 1, n = model_.vocab_size;
     const size_t longest = static_cast<size_t>(block) - prefix.size();
     std::vector<int32_t> tokens(static_cast<size_t>(block) + 1), path(static_cast<size_t>(block));

@@ -71,7 +71,9 @@ private:
             if (!job_) return;
             take_items(thread);
             if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-                { std::lock_guard lock(mutex_); }
+                {
+                    std::lock_guard lock(mutex_);
+                }
                 finished_.notify_one();
             }
         }

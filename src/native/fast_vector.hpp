@@ -128,7 +128,9 @@ MICROGPT_INLINE Floats<8> square_root(Floats<8> x) {
 #endif
 }
 #if defined(__AVX512F__)
-MICROGPT_INLINE Floats<16> square_root(Floats<16> x) { return (Floats<16>)_mm512_maskz_sqrt_ps(__mmask16(-1), (__m512)x); }
+MICROGPT_INLINE Floats<16> square_root(Floats<16> x) {
+    return (Floats<16>)_mm512_maskz_sqrt_ps(__mmask16(-1), (__m512)x);
+}
 #endif
 
 // e^x for x <= 0, relative error at most 2e-7; e^-87 below -87. NaN stays NaN.
@@ -171,8 +173,10 @@ MICROGPT_INLINE Floats<L> logarithm(Floats<L> x) {
 
 // Transposes of L x L blocks held in L registers: 4 x 4 blocks inside, then blocks swapped.
 MICROGPT_INLINE void transpose(Floats<4> (&r)[4]) {
-    const Floats<4> a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-    const Floats<4> c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    const Floats<4> a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5),
+                    b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    const Floats<4> c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5),
+                    d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
     r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5), r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
     r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
@@ -202,8 +206,10 @@ MICROGPT_INLINE void transpose(Floats<16> (&r)[16]) {
     Floats<16> t[16], u[16];
 #pragma GCC unroll 4
     for (int i = 0; i < 16; i += 4) {  // 4 x 4 blocks, each in its quarter of the register
-        const Floats<16> a = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-        const Floats<16> b = __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+        const Floats<16> a =
+            __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+        const Floats<16> b =
+            __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
         const Floats<16> c =
             __builtin_shufflevector(r[i + 2], r[i + 3], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
         const Floats<16> d =
@@ -217,14 +223,16 @@ MICROGPT_INLINE void transpose(Floats<16> (&r)[16]) {
     for (int i = 0; i < 4; i++) {  // quarters: a 4 x 4 transpose of 128-bit pieces
 #pragma GCC unroll 2
         for (int j = 0; j < 16; j += 8) {
-            const Floats<16>a = t[i + j], b = t[i + j + 4];
+            const Floats<16> a = t[i + j], b = t[i + j + 4];
             u[i + j] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
             u[i + j + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
         }
         r[i] = __builtin_shufflevector(u[i], u[i + 8], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
         r[i + 8] = __builtin_shufflevector(u[i], u[i + 8], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-        r[i + 4] = __builtin_shufflevector(u[i + 4], u[i + 12], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-        r[i + 12] = __builtin_shufflevector(u[i + 4], u[i + 12], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+        r[i + 4] =
+            __builtin_shufflevector(u[i + 4], u[i + 12], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
+        r[i + 12] =
+            __builtin_shufflevector(u[i + 4], u[i + 12], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
     }
 }
 #endif

@@ -42,7 +42,8 @@ bool later(void* count) { return --*static_cast<int*>(count) < 0; }
 
 Outcome train(const Settings& s, const Texts& batch, int patience) {
     const size_t n = static_cast<size_t>(s.n_embd);
-    const size_t count = n * static_cast<size_t>(2 * s.vocab_size + s.block_size) + 12 * n * n * static_cast<size_t>(s.n_layer);
+    const size_t count =
+        n * static_cast<size_t>(2 * s.vocab_size + s.block_size) + 12 * n * n * static_cast<size_t>(s.n_layer);
     std::mt19937 random(7);
     std::normal_distribution<double> normal(0.0, 0.2);
     std::vector<double> p(count), zero(count, 0.0);
@@ -70,21 +71,25 @@ Outcome train(const Settings& s, const Texts& batch, int patience) {
 int main() {
     std::mt19937 random(1);
     int bad = 0, cases = 0;
-    const int shapes[][5] = {{1, 4, 16, 16, 27}, {2, 4, 32, 9, 30}, {2, 3, 21, 12, 5}, {1, 1, 5, 40, 2},
-                             {3, 2, 66, 20, 80}, {1, 4, 64, 16, 17}, {1, 6, 6, 1, 1},  {1, 2, 128, 33, 49}};
+    const int shapes[][5] = {{1, 4, 16, 16, 27}, {2, 4, 32, 9, 30},  {2, 3, 21, 12, 5}, {1, 1, 5, 40, 2},
+                             {3, 2, 66, 20, 80}, {1, 4, 64, 16, 17}, {1, 6, 6, 1, 1},   {1, 2, 128, 33, 49}};
     for (const std::string& isa : instruction_sets()) {
         for (const auto& [n_layer, n_head, n_embd, block_size, vocab_size] : shapes) {
             for (const int documents : {1, 37}) {
                 const Texts batch = texts(random, documents, block_size + 3, vocab_size);
-                Settings s{n_layer, n_head, n_embd, block_size, vocab_size, 0.85, 0.99, 1e-8, 0.01, documents > 1 ? 0.1 : 0.0, 1, isa};
+                Settings s{n_layer, n_head, n_embd, block_size, vocab_size,
+                           0.85,    0.99,   1e-8,   0.01,       documents > 1 ? 0.1 : 0.0,
+                           1,       isa};
                 const Outcome one = train(s, batch, -1);
                 for (const int threads : {2, 4}) {
                     s.threads = threads;
                     cases++;
-                    if (!(train(s, batch, -1) == one)) bad++, std::printf("%s n_embd %d: %d threads differ\n", isa.c_str(), n_embd, threads);
+                    if (!(train(s, batch, -1) == one))
+                        bad++, std::printf("%s n_embd %d: %d threads differ\n", isa.c_str(), n_embd, threads);
                 }
                 train(s, batch, static_cast<int>(random() % 3));
-                if (vocab_size > 2 && !(one.losses.back() < one.losses.front())) bad++, std::printf("n_embd %d: the loss does not fall\n", n_embd);
+                if (vocab_size > 2 && !(one.losses.back() < one.losses.front()))
+                    bad++, std::printf("n_embd %d: the loss does not fall\n", n_embd);
             }
         }
     }
