@@ -24,11 +24,12 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def build(folder: Path, *options: str, python: str = sys.executable) -> Path:
-    """The extension module for that Python, built with these options; nanobind is ours."""
+    """The extension module for that Python, without the fast engine unless the options ask for it; nanobind is ours."""
     nanobind = importlib.util.find_spec("nanobind")
     assert nanobind and nanobind.origin
     path = str(Path(nanobind.origin).parents[1])
-    configured = run("cmake", "-S", ROOT, "-B", folder, f"-DPython_EXECUTABLE={python}", *options, PYTHONPATH=path)
+    given = [f"-DPython_EXECUTABLE={python}", "-DMICROGPT_FAST=OFF", *options]
+    configured = run("cmake", "-S", ROOT, "-B", folder, *given, PYTHONPATH=path)
     assert configured.returncode == 0, configured.stderr
     built = run("cmake", "--build", folder, "--target", "_native", "--parallel", "2")
     assert built.returncode == 0, built.stdout + built.stderr

@@ -18,7 +18,7 @@ ORDER = """
     errors reference
     config files
     randomness tokenizer engines
-    engines.scalar engines.exact engines.torch
+    engines.scalar engines.exact engines.fast engines.torch
     corpus
     checkpoint ngrams
     training sampling scoring explaining

@@ -6,4 +6,7 @@ NB_MODULE(_native, m) {
     // An engine that a thread or a module global still holds when the interpreter ends is no leak.
     nanobind::set_leak_warnings(false);
     microgpt::bind_exact(m);
+#ifdef MICROGPT_FAST
+    microgpt::bind_fast(m);
+#endif
 }

@@ -5,4 +5,5 @@
 
 namespace microgpt {
 void bind_exact(nanobind::module_& m);
+void bind_fast(nanobind::module_& m);
 }

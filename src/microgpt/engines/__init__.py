@@ -124,7 +124,7 @@ class Engine(Protocol):
         ...
 
 
-_MODULES = {"exact": "exact", "scalar": "scalar"}
+_MODULES = {"exact": "exact", "fast": "fast", "scalar": "scalar"}
 AUTO = "auto"
 NAMES = (AUTO, *_MODULES)
 

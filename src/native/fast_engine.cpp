@@ -1,0 +1,224 @@
+// The fast engine's steps: memory for a batch's rows, work shared among threads, updates, questions whether to stop.
+#include "fast.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+namespace microgpt::fast {
+
+bool Ticker::asked() {
+    left = kBudget;
+    if (!stopped) stopped = ask(context);
+    return stopped;
+}
+
+bool Stop::now() {
+    const auto time = std::chrono::steady_clock::now();
+    if (!stopped() && time - last_ >= std::chrono::milliseconds(3)) {
+        if (ask_(context_)) stopped_.store(true, std::memory_order_relaxed);
+        last_ = std::chrono::steady_clock::now();
+    }
+    return stopped();
+}
+
+// ---- Memory -------------------------------------------------------------------------------------
+
+void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backward) {
+    // Rows past the last are read as whole vectors, never used.
+    const size_t n = static_cast<size_t>(rows) + kPad;
+    const auto take = [&](int stride) { return carver.take(times(n, static_cast<size_t>(stride))); };
+    const auto take_backward = [&](int stride) { return backward ? take(stride) : nullptr; };
+    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
+    rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es), rows_.logits = take(model_.vocab);
+    rows_.d_embedding = take_backward(es), rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
+    rows_.sums = take(1), rows_.shifts = take(1);
+    for (LayerRows& a : layer_rows_) {
+        a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
+        a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);
+        a.d_out = take_backward(es), a.d_hidden = take_backward(hs), a.d_middle = take_backward(es),
+        a.d_qkv = take_backward(qs);
+    }
+}
+
+void Engine::reserve(int rows, size_t attention, int longest, bool backward, int threads) {
+    if (rows > reserved_rows_ || attention > reserved_attention_ || (backward && !reserved_backward_)) {
+        const int new_rows = std::max(rows, reserved_rows_ + reserved_rows_ / 4);
+        const size_t new_attention = std::max(attention, reserved_attention_ + reserved_attention_ / 4);
+        const bool new_backward = reserved_backward_ || backward;
+        reserved_rows_ = 0, reserved_attention_ = 0, reserved_backward_ = false;  // until the memory is there
+        Carver measure(nullptr);
+        carve_rows(measure, new_rows, new_attention, new_backward);
+        rows_memory_ = Floats64();
+        rows_memory_ = Floats64(measure.used());
+        Carver give(rows_memory_.data());
+        carve_rows(give, new_rows, new_attention, new_backward);
+        make_items();
+        reserved_rows_ = new_rows, reserved_attention_ = new_attention, reserved_backward_ = new_backward;
+    }
+    if (longest > reserved_longest_ || static_cast<int>(scratch_.size()) < threads) {
+        const int new_longest = std::max(longest, reserved_longest_);
+        reserved_longest_ = 0;
+        scratch_.resize(std::max(scratch_.size(), static_cast<size_t>(threads)));
+        const auto carve = [&](Carver& carver) {
+            const size_t n = static_cast<size_t>(new_longest), pairs = times(n, 2 * static_cast<size_t>(model_.attn));
+            for (Scratch& s : scratch_) {
+                s = {carver.take(pairs), carver.take(pairs), carver.take(static_cast<size_t>(model_.head) * kQueries),
+                     carver.take(times(n, kQueries))};
+            }
+        };
+        Carver measure(nullptr);
+        carve(measure);
+        scratch_memory_ = Floats64();
+        scratch_memory_ = Floats64(measure.used());
+        Carver give(scratch_memory_.data());
+        carve(give);
+        reserved_longest_ = new_longest;
+    }
+}
+
+// The products that give the weight gradients, in the order of matrices_, and the parts that threads take.
+void Engine::make_items() {
+    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
+    products_ = {{&model_.lm_head, rows_.logits, rows_.stream, model_.vocab, es}};
+    for (size_t i = 0; i < layers_.size(); i++) {
+        const LayerRows& a = layer_rows_[i];
+        products_.push_back({&layers_[i].fc2, a.d_out, a.hidden, es, hs});
+        products_.push_back({&layers_[i].fc1, a.d_hidden, a.normed2, hs, es});
+        products_.push_back({&layers_[i].wo, a.d_middle, a.mixed, es, as});
+        products_.push_back({&layers_[i].qkv, a.d_qkv, a.normed1, qs, es});
+    }
+    items_.clear();
+    constexpr size_t kItem = 16384;  // weights in a part, about
+    const int table_rows =
+        padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
+    for (const Table* t : {&model_.wte, &model_.wpe}) {
+        for (int r = 0; r < t->rows; r += table_rows)
+            items_.push_back({nullptr, t, r, std::min(r + table_rows, t->rows), 0});
+    }
+    for (size_t k = 0; k < products_.size(); k++) {
+        const Matrix& w = *products_[k].matrix;
+        const int part = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(w.in), 1)), kPad);
+        for (int o = 0; o < w.out; o += part)
+            items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(k)});
+    }
+}
+
+void Engine::bind_plan() {
+    rows_.token = plan_.token.data(), rows_.position = plan_.position.data(), rows_.weight = plan_.weight.data();
+    rows_.entry_row = plan_.entry_row.data(), rows_.entry_target = plan_.entry_target.data();
+    rows_.entry_weight = plan_.entry_weight.data(), rows_.entry_log_probability = plan_.entry_log_probability.data();
+    rows_.documents = plan_.documents.data();
+}
+
+// ---- Work ---------------------------------------------------------------------------------------
+
+// Threads for a step over so many documents: helpers cost some microseconds a step and must earn them.
+int Engine::threads_for(size_t documents) const {
+    if (settings_.threads) return settings_.threads;
+    const double positions = static_cast<double>(documents) * std::min(model_.block_size, 8);
+    const double work = positions * 3.0 * static_cast<double>(count_);  // multiply-adds, about
+    constexpr double kWorthHelpers = 3e6;
+    return work < kWorthHelpers ? 1 : static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
+}
+
+// Mean loss of the documents in plan_, as a share of a batch: each document's mean, one after the other.
+double Engine::plan_loss(size_t batch_size) const {
+    double total = 0.0;
+    const float* log_probability = plan_.entry_log_probability.data();
+    for (const Document& d : plan_.documents) {
+        double document = 0.0;
+        for (int t = 0; t < d.positions; t++) document -= *log_probability++;
+        total += document / d.positions;
+    }
+    return total / static_cast<double>(batch_size);
+}
+
+// The weights' gradients from the rows in hand; added to those of the batch's earlier rows if `add`.
+bool Engine::weight_gradients(int threads, bool add, Stop& stop, bool& finite) {
+    std::atomic<bool> all_finite{true};
+    const int rows = plan_.rows(), es = model_.embd_stride, strips = model_.embd / kPad;
+    const bool done =
+        in_parallel(strips + static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
+            bool good = true;
+            if (ticker.stopped) return;
+            if (i < strips) {
+                const int first = i * kPad, last = first + kPad;
+                good =
+                    kernels_.table_gradient(model_.wte, rows_.token, rows_.d_embedding, es, rows, first, last, add) &&
+                    kernels_.table_gradient(model_.wpe, rows_.position, rows_.d_embedding, es, rows, first, last, add);
+            } else if (const Item& item = items_[static_cast<size_t>(i - strips)]; item.matrix) {
+                const Product& p = products_[static_cast<size_t>(item.product)];
+                good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first,
+                                         item.last, add, ticker);
+            }
+            if (!good) all_finite.store(false, std::memory_order_relaxed);
+        });
+    finite = all_finite.load(std::memory_order_relaxed);
+    return done;
+}
+
+// Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay within bounds.
+bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& stop, double& loss, bool& finite) {
+    loss = 0.0, finite = true;
+    for (size_t first = 0; first < batch.size();) {
+        const bool add = first > 0;
+        first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_);
+        reserve(plan_.rows(), plan_.attention, plan_.longest, true, threads);
+        bind_plan();
+        const int groups = static_cast<int>(plan_.groups.size());
+        bool good = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
+            const Group& g = plan_.groups[static_cast<size_t>(i)];
+            if (!ticker.stopped) kernels_.forward(model_, rows_, g, scratch_[static_cast<size_t>(thread)], ticker);
+            if (!ticker.stopped) kernels_.backward(model_, rows_, g, scratch_[static_cast<size_t>(thread)], ticker);
+        });
+        if (!good || !weight_gradients(threads, add, stop, good)) return false;
+        finite = finite && good;
+        loss += plan_loss(batch.size());
+    }
+    return true;
+}
+
+// Adam (Kingma and Ba 2015, algorithm 1). Asks about stopping go on, but an update once begun is finished.
+void Engine::update(double rate, int threads, Stop& stop) {
+    const double t = static_cast<double>(step_ + 1), correction1 = 1.0 - std::pow(settings_.beta1, t);
+    const double correction2 = std::sqrt(1.0 - std::pow(settings_.beta2, t));
+    Update u{};
+    u.beta1 = static_cast<float>(settings_.beta1), u.beta2 = static_cast<float>(settings_.beta2);
+    u.rate = static_cast<float>(rate * correction2 / correction1);
+    u.eps =
+        std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
+    in_parallel(static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
+        const Item& item = items_[static_cast<size_t>(i)];
+        if (item.matrix) {
+            kernels_.update_matrix(*item.matrix, item.first, item.last, u, ticker);
+        } else {
+            kernels_.update_table(*item.table, item.first, item.last, u, ticker);
+        }
+    });
+    step_++;
+}
+
+End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop& stop,
+                  std::vector<double>& losses) {
+    End end = End::done;
+    struct AtTheEnd {  // also after an exception: no idle threads between calls
+        std::unique_ptr<Team>& team;
+        ~AtTheEnd() { team.reset(); }
+    } at_the_end{team_};
+    for (size_t i = 0; i < batches.size() && end == End::done; i++) {
+        const int threads = threads_for(batches[i].size());
+        double loss = 0.0;
+        bool finite = true;
+        if (stop.now() || !forward_backward(batches[i], threads, stop, loss, finite)) {
+            end = End::stopped;
+        } else if (!finite || !std::isfinite(loss)) {
+            end = End::diverged;
+        } else {
+            update(rates[i], threads, stop);
+            losses.push_back(loss);
+        }
+    }
+    return end;
+}
+
+}  // namespace microgpt::fast

@@ -1,0 +1,142 @@
+// What the fast engine's parts hand to each other: plain records of sizes and pointers.
+// Nothing here allocates or computes. The kernels (one translation unit for each instruction set) read
+// and write through these records; memory, threads and the order of work belong to fast_engine.cpp.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace microgpt::fast {
+
+constexpr int kPad = 16;     // widths are padded with zeros to whole vectors of every instruction set
+constexpr int kQueries = 8;  // attention keeps this many queries in the lanes of a vector
+
+// A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad.
+// L = lanes of the instruction set. A panel is L columns wide, so that a product reads it in order.
+struct Matrix {
+    float* forward;   // [out / L][in][L]: Y = X W^T, outputs in the lanes
+    float* backward;  // [in / L][out][L]: dX = dY W, inputs in the lanes; the layout of all below
+    float* gradient;
+    float* m;  // Adam's running mean of the gradient
+    float* v;  // and of its square
+    int out, in;
+};
+
+// Rows of an embedding, padded to `columns`; row-major.
+struct Table {
+    float *weights, *gradient, *m, *v;
+    int rows, columns;
+};
+
+// One layer's matrices. The q, k and v sections of qkv are `attn` rows each; every head starts at a multiple of
+// `head`, its head_dim padded to a multiple of 4.
+struct Layer {
+    Matrix qkv, wo, fc1, fc2;
+};
+
+struct Model {
+    int n_layer, n_head, n_embd, head_dim, vocab_size, block_size;  // as in Config
+    int embd, head, attn, hidden, vocab;                            // padded; attn >= n_head * head
+    int embd_stride, attn_stride, qkv_stride, hidden_stride;        // floats between rows of activations
+    Table wte, wpe;
+    Matrix lm_head;
+    Layer* layers;
+};
+
+// One document of a batch. Its positions 0 ... shared-1 stand in rows of earlier documents of its group, that
+// begin alike; the others in rows of its own, from first_row on.
+struct Document {
+    const int32_t* tokens;
+    int positions, shared, first_row;
+    const int32_t* path;  // the row of each position
+    bool contiguous;      // path[t] == first_row - shared + t for all t
+    size_t attention;     // where its attention weights start in LayerRows::attention
+};
+
+// Documents that share prefixes; the unit of work of forward and backward.
+struct Group {
+    int first_document, last_document, first_row, last_row, first_entry, last_entry;  // last: one past
+};
+
+// The activations that a layer's backward pass needs, a row for each distinct position of the batch.
+// Columns past the real width stay zero.
+struct LayerRows {
+    float *normed1, *scale1;  // [embd], [1]: input of q, k, v; its rmsnorm's scale
+    float* qkv;               // [3 attn]
+    // For each document, each block of kQueries of its own positions from q on, and each head: the weights of
+    // min(q + kQueries, positions) keys, kQueries lanes each.
+    float* attention;
+    float* mixed;                                // [attn]: input of wo
+    float *normed2, *scale2;                     // [embd], [1]: input of fc1
+    float* hidden;                               // [hidden]: input of fc2
+    float *d_out, *d_hidden, *d_middle, *d_qkv;  // gradients by the outputs of fc2, fc1, wo and qkv
+};
+
+struct Rows {
+    float *embedded, *scale0;    // [embd], [1]: after the first rmsnorm
+    float* stream;               // [embd]: the residual stream, after the last layer: input of lm_head
+    float* logits;               // [vocab]; after the backward pass the gradient by them
+    float* d_embedding;          // [embd]: gradient by token row + position row
+    float *temporary, *d_mixed;  // [embd], [attn]: between two products
+    float *sums, *shifts;        // [1]: sums of squares, later of exponentials; the highest logits
+    LayerRows* layers;
+    const int32_t *token, *position;  // of each row
+    const float* weight;              // of each row in the loss: the sum over its entries
+    // An entry is one prediction: a position of a document. Rows that are shared have several.
+    const int32_t *entry_row, *entry_target;
+    const float* entry_weight;     // 1 / (positions of the document * documents)
+    float* entry_log_probability;  // out
+    const Document* documents;
+};
+
+// One thread's own memory.
+struct Scratch {
+    float *gathered, *d_gathered;  // [positions][2 attn]: keys and values of a document that shares rows
+    float *queries, *scores;       // [head][kQueries]; [positions][kQueries]
+};
+
+// Asks, now and then, whether to give up. Kernels `spend` multiply-adds; after kBudget of them (some tens of
+// microseconds) the owner's function is called, which looks at the clock. A stopped ticker stays stopped.
+struct Ticker {
+    static constexpr long kBudget = 2'000'000;
+    bool (*ask)(void*);
+    void* context;
+    long left;
+    bool stopped;
+
+    inline __attribute__((always_inline)) bool spend(long multiply_adds) {
+        left -= multiply_adds;
+        return left < 0 ? asked() : stopped;
+    }
+    bool asked();  // in fast_engine.cpp: code compiled for one instruction set must not serve the others
+};
+
+// What one update does to every number: m = beta1 m + (1 - beta1) g, v likewise with g^2, then
+// p = p - rate m / (sqrt(v) + eps), the corrections of the bias folded into rate and eps.
+struct Update {
+    float beta1, beta2, rate, eps;
+};
+
+// The functions that an instruction set provides.
+struct Kernels {
+    const char* name;
+    int lanes;
+    // Activations of a group's rows up to the logits.
+    void (*forward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
+    // log p of the group's entries from its logits, which are lost.
+    void (*log_probabilities)(const Model&, const Rows&, const Group&, Ticker&);
+    // The same, and the gradients by all matrices' outputs, and by the embeddings' sums.
+    void (*backward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
+    // Rows [first, last) of a matrix's gradient: d_output^T input over `rows` rows. Added to what is there if `add`.
+    // Answers whether the squares of all, and of the sums under way, are finite.
+    bool (*gradient)(const Matrix&, const float* d_output, int d_stride, const float* input, int stride, int rows,
+                     int first, int last, bool add, Ticker&);
+    // Columns [first, last) of a table's gradient, to which row r adds d[r] in table row index[r].
+    bool (*table_gradient)(const Table&, const int32_t* index, const float* d, int stride, int rows, int first,
+                           int last, bool add);
+    // Updates rows [first, last) of a matrix, both layouts, or of a table.
+    void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
+    void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);
+};
+
+}  // namespace microgpt::fast

@@ -1,0 +1,207 @@
+// The fast engine's weights: sizes, padding, packing, and the way to float64 and back.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "fast.hpp"
+
+namespace microgpt::fast {
+
+Kernels kernels_base(const Model&);
+#ifdef MICROGPT_AVX2
+Kernels kernels_avx2(const Model&);
+#endif
+#ifdef MICROGPT_AVX512
+Kernels kernels_avx512(const Model&);
+#endif
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> found;
+#ifdef MICROGPT_AVX512
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")) {
+        found.push_back("avx512");
+    }
+#endif
+#ifdef MICROGPT_AVX2
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back("avx2");
+#endif
+    found.push_back("base");
+    return found;
+}
+
+namespace {
+
+Kernels kernels_named(const std::string& name, const Model& model) {
+    for (const std::string& known : instruction_sets()) {
+        if (!name.empty() && name != known) continue;
+#ifdef MICROGPT_AVX512
+        if (known == "avx512") return kernels_avx512(model);
+#endif
+#ifdef MICROGPT_AVX2
+        if (known == "avx2") return kernels_avx2(model);
+#endif
+        return kernels_base(model);
+    }
+    throw std::invalid_argument("this machine has no instruction set '" + name + "'");
+}
+
+// Rows that are a multiple of 4 KiB apart would all fall into the same few sets of the cache: an odd number of
+// cache lines spreads them.
+int stride_for(int width) { return width >= 64 && width % 32 == 0 ? width + 16 : width; }
+
+float to_float(double x) { return std::isnan(x) ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(x); }
+
+void check(const Settings& s, size_t count) {
+    if (s.n_layer < 1 || s.n_head < 1 || s.n_embd < 1 || s.block_size < 1 || s.vocab_size < 1 || s.n_embd % s.n_head ||
+        s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 || s.block_size > 1 << 24 || s.n_layer > 1 << 16 ||
+        s.threads < 0 || s.threads > 1024) {
+        throw std::invalid_argument("the model's sizes are out of range");
+    }
+    const size_t n = static_cast<size_t>(s.n_embd),
+                 layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
+    const size_t expected = n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
+    if (count != expected) {
+        throw std::invalid_argument("the state has " + std::to_string(count) + " parameters, the model " +
+                                    std::to_string(expected));
+    }
+}
+
+}  // namespace
+
+Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v, size_t count,
+               int64_t step)
+    : settings_(settings), count_(count), step_(step) {
+    check(settings, count);
+    if (step < 0) throw std::invalid_argument("the step count is negative");
+    const Settings& s = settings_;
+    const int head_dim = s.n_embd / s.n_head, head = padded(head_dim, 4), embd = padded(s.n_embd, kPad);
+    const int attn = padded(s.n_head * head, kPad), hidden = padded(4 * s.n_embd, kPad),
+              vocab = padded(s.vocab_size, kPad);
+    model_ = Model{s.n_layer,
+                   s.n_head,
+                   s.n_embd,
+                   head_dim,
+                   s.vocab_size,
+                   s.block_size,
+                   embd,
+                   head,
+                   attn,
+                   hidden,
+                   vocab,
+                   stride_for(embd),
+                   stride_for(attn),
+                   stride_for(3 * attn),
+                   stride_for(hidden),
+                   {},
+                   {},
+                   {},
+                   nullptr};
+    kernels_ = kernels_named(s.instructions, model_);
+    lay_out();
+    row_limit_ = most_rows();
+    size_t k = 0;
+    each_weight([&](const Weight& w) {
+        w.weights[w.at] = to_float(parameters[k]), w.m[w.at] = to_float(m[k]), w.v[w.at] = to_float(v[k]);
+        k++;
+    });
+    for (const Matrix* matrix : matrices_) pack_forward(*matrix);
+}
+
+void Engine::lay_out() {
+    layers_.resize(static_cast<size_t>(model_.n_layer));
+    layer_rows_.resize(layers_.size());
+    model_.layers = layers_.data();
+    rows_.layers = layer_rows_.data();
+    const auto carve = [&](Carver& carver) {
+        const auto table = [&](Table& t, int rows) {
+            const size_t size = times(static_cast<size_t>(rows), static_cast<size_t>(model_.embd));
+            t = {carver.take(size), carver.take(size), carver.take(size), carver.take(size), rows, model_.embd};
+        };
+        const auto matrix = [&](Matrix& w, int out, int in) {
+            const size_t size = times(static_cast<size_t>(out), static_cast<size_t>(in));
+            w = {
+                carver.take(size), carver.take(size), carver.take(size), carver.take(size), carver.take(size), out, in};
+        };
+        table(model_.wte, model_.vocab_size), table(model_.wpe, model_.block_size);
+        matrix(model_.lm_head, model_.vocab, model_.embd);
+        for (Layer& layer : layers_) {
+            matrix(layer.qkv, 3 * model_.attn, model_.embd), matrix(layer.wo, model_.embd, model_.attn);
+            matrix(layer.fc1, model_.hidden, model_.embd), matrix(layer.fc2, model_.embd, model_.hidden);
+        }
+    };
+    Carver measure(nullptr);
+    carve(measure);
+    weights_memory_ = Floats64(measure.used());
+    Carver give(weights_memory_.data());
+    carve(give);
+    matrices_.push_back(&model_.lm_head);
+    for (Layer& layer : layers_) {
+        for (Matrix* w : {&layer.fc2, &layer.fc1, &layer.wo, &layer.qkv}) matrices_.push_back(w);
+    }
+}
+
+// Rows that a portion of a batch may have: about 64 MB of activations, whatever the batch.
+int Engine::most_rows() const {
+    constexpr size_t kFloats = 16u << 20;
+    const size_t layer = 4u * model_.embd_stride + model_.attn_stride + 2u * (model_.qkv_stride + model_.hidden_stride);
+    const size_t row = layer * layers_.size() + 5u * model_.embd_stride + model_.vocab;
+    return static_cast<int>(std::clamp<size_t>(kFloats / row, 256, 1u << 20));
+}
+
+// All weights in the order of reference.shapes, row by row.
+template <class Visit>
+void Engine::each_weight(Visit visit) const {
+    const int n = model_.n_embd, head_dim = model_.head_dim, lanes = kernels_.lanes;
+    const auto headed = [&](int i) { return i / head_dim * model_.head + i % head_dim; };
+    const auto same = [](int i) { return i; };
+    const auto table = [&](const Table& t) {
+        for (int row = 0; row < t.rows; row++) {
+            for (int j = 0; j < n; j++)
+                visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
+        }
+    };
+    const auto matrix = [&](const Matrix& w, int rows, int columns, int first, auto row_at, auto column_at) {
+        for (int row = 0; row < rows; row++) {
+            for (int j = 0; j < columns; j++) {
+                const size_t o = static_cast<size_t>(first + row_at(row)), i = static_cast<size_t>(column_at(j));
+                visit(Weight{w.backward, w.gradient, w.m, w.v, (i / lanes * w.out + o) * lanes + i % lanes});
+            }
+        }
+    };
+    table(model_.wte), table(model_.wpe);
+    matrix(model_.lm_head, model_.vocab_size, n, 0, same, same);
+    for (const Layer& layer : layers_) {
+        for (int section = 0; section < 3; section++) matrix(layer.qkv, n, n, section * model_.attn, headed, same);
+        matrix(layer.wo, n, n, 0, same, headed);
+        matrix(layer.fc1, 4 * n, n, 0, same, same);
+        matrix(layer.fc2, n, 4 * n, 0, same, same);
+    }
+}
+
+void Engine::pack_forward(const Matrix& w) const {
+    const size_t lanes = static_cast<size_t>(kernels_.lanes), in = static_cast<size_t>(w.in),
+                 out = static_cast<size_t>(w.out);
+    for (size_t o = 0; o < out; o++) {
+        for (size_t i = 0; i < in; i++) {
+            w.forward[(o / lanes * in + i) * lanes + o % lanes] = w.backward[(i / lanes * out + o) * lanes + i % lanes];
+        }
+    }
+}
+
+void Engine::state(double* parameters, double* m, double* v) const {
+    size_t k = 0;
+    each_weight([&](const Weight& w) {
+        parameters[k] = w.weights[w.at], m[k] = w.m[w.at], v[k] = w.v[w.at];
+        k++;
+    });
+}
+
+bool Engine::gradients(std::span<const Tokens> batch, double& loss, double* gradient, Stop& stop) {
+    bool finite;
+    if (!forward_backward(batch, threads_for(batch.size()), stop, loss, finite)) return false;
+    each_weight([&](const Weight& w) { *gradient++ = w.gradient[w.at]; });
+    return true;
+}
+
+}  // namespace microgpt::fast

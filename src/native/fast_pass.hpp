@@ -1,0 +1,194 @@
+// Forward and backward over the rows of one group of documents, whole matrices at a time (teacher forcing: the
+// tokens of all positions are known). A row is one distinct position; there is no padding.
+// Stands for reference.gpt, document_loss and Value.backward.
+#pragma once
+
+#include "fast_attention.hpp"
+#include "fast_panels.hpp"
+
+namespace microgpt::fast::MICROGPT_ISA {
+
+// sums[r] = sum of squares of row r; then scale[r] = (mean square + 1e-5) ** -0.5, kLanes rows at a time; then
+// y = x * scale. An infinite sum makes a NaN rather than a scale of zero, so that divergence is seen.
+template <int EMBD>
+void rmsnorm(const Model& model, const float* x, float* y, float* scale, float* sums, int first, int last) {
+    const int n = EMBD ? EMBD : model.embd, stride = model.embd_stride;
+    for (int r = first; r < last; r++) {
+        const float* row = x + size_t(r) * stride;
+        Vector total = {};
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) {
+            const Vector v = load<kLanes>(row + j);
+            total += v * v;
+        }
+        sums[r] = sum<kLanes>(total);
+    }
+    const float share = 1.0f / float(model.n_embd);
+    int r = first;
+    for (; r + kLanes <= last; r += kLanes) {
+        const Vector mean = load<kLanes>(sums + r) * share + 1e-5f;
+        store<kLanes>(scale + r, 1.0f / square_root(mean) + mean * 0.0f);
+    }
+    for (; r < last; r++) {
+        const float mean = sums[r] * share + 1e-5f;
+        scale[r] = 1.0f / __builtin_sqrtf(mean) + mean * 0.0f;
+    }
+    for (r = first; r < last; r++) {
+        const size_t at = size_t(r) * stride;
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) store<kLanes>(y + at + j, load<kLanes>(x + at + j) * scale[r]);
+    }
+}
+
+// With y = x * scale the normalised rows: dx = base + scale * (dy - y * mean(dy * y)); base may be null.
+template <int EMBD>
+void rmsnorm_backward(const Model& model, const float* dy, const float* y, const float* scale, const float* base,
+                      float* dx, int first, int last) {
+    const int n = EMBD ? EMBD : model.embd, stride = model.embd_stride;
+    const float share = 1.0f / float(model.n_embd);
+    for (int r = first; r < last; r++) {
+        const size_t at = size_t(r) * stride;
+        Vector total = {};
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) total += load<kLanes>(dy + at + j) * load<kLanes>(y + at + j);
+        const Vector mean = spread<kLanes>(sum<kLanes>(total) * share), s = spread<kLanes>(scale[r]);
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) {
+            const Vector d = s * (load<kLanes>(dy + at + j) - load<kLanes>(y + at + j) * mean);
+            store<kLanes>(dx + at + j, base ? load<kLanes>(base + at + j) + d : d);
+        }
+    }
+}
+
+// Pointers to a group's part of an array of rows.
+MICROGPT_INLINE float* from(float* rows, int first, int stride) { return rows + size_t(first) * stride; }
+
+// embedded = rmsnorm(wte[token] + wpe[position])
+template <int EMBD>
+void embed(const Model& model, const Rows& rows, const Group& g) {
+    const int n = EMBD ? EMBD : model.embd;
+    for (int r = g.first_row; r < g.last_row; r++) {
+        const float* token = model.wte.weights + size_t(rows.token[r]) * model.embd;
+        const float* position = model.wpe.weights + size_t(rows.position[r]) * model.embd;
+        float* x = from(rows.embedded, r, model.embd_stride);
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) store<kLanes>(x + j, load<kLanes>(token + j) + load<kLanes>(position + j));
+    }
+    rmsnorm<EMBD>(model, rows.embedded, rows.embedded, rows.scale0, rows.sums, g.first_row, g.last_row);
+}
+
+template <int EMBD, int HEAD>
+void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
+    const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
+    const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
+    const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride;
+    embed<EMBD>(model, rows, g);
+    float* stream = from(rows.stream, r0, es);
+    for (int i = 0; i < model.n_layer && !ticker.stopped; i++) {
+        const Layer& w = model.layers[i];
+        const LayerRows& a = rows.layers[i];
+        float *normed1 = from(a.normed1, r0, es), *normed2 = from(a.normed2, r0, es), *f = from(a.hidden, r0, hs);
+        float* input = i ? rows.stream : rows.embedded;
+        rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
+        product<EMBD>(normed1, es, n, w.qkv.forward, embd, embd, 3 * attn,
+                      Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
+        for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
+            attend<HEAD>(model, rows.documents[d], a, scratch, ticker);
+        }
+        product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, attn, embd,
+                      PutSum{stream, from(input, r0, es), es}, ticker);
+        rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
+        product<EMBD>(normed2, es, n, w.fc1.forward, embd, embd, hidden, PutRelu{f, hs}, ticker);
+        product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, hidden, embd, PutSum{stream, stream, es}, ticker);
+    }
+    product<EMBD>(stream, es, n, model.lm_head.forward, embd, embd, model.vocab,
+                  Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
+}
+
+// x for columns j ... j + kLanes - 1; `fill` for those past the vocabulary.
+MICROGPT_INLINE Vector within(Vector x, int j, int vocab_size, float fill) {
+    if (j + kLanes <= vocab_size) return x;
+    Vector lane;
+    for (int i = 0; i < kLanes; i++) lane[i] = float(i);
+    return lane < float(vocab_size - j) ? x : spread<kLanes>(fill);
+}
+
+// One row of logits to e^(logit - highest), zeros past the vocabulary; returns their sum.
+MICROGPT_INLINE float exponentials(float* row, int vocab, int vocab_size, float& shift) {
+    constexpr float lowest = -__builtin_inff();
+    Vector highest = within(load<kLanes>(row), 0, vocab_size, lowest), total = {};
+#pragma GCC unroll 4
+    for (int j = kLanes; j < vocab; j += kLanes) {
+        highest = larger<kLanes>(within(load<kLanes>(row + j), j, vocab_size, lowest), highest);
+    }
+    shift = largest<kLanes>(highest);
+#pragma GCC unroll 4
+    for (int j = 0; j < vocab; j += kLanes) {
+        const Vector e = within(exponential<kLanes>(load<kLanes>(row + j) - shift), j, vocab_size, 0.0f);
+        store<kLanes>(row + j, e);
+        total += e;
+    }
+    return sum<kLanes>(total);
+}
+
+// Logits -> log p of the entries and, if DERIVATIVE, the loss's gradient by the logits, in place:
+// weight * softmax - the weights of the row's targets.
+template <bool DERIVATIVE>
+void output(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
+    const int n = model.vocab;
+    for (int e = g.first_entry; e < g.last_entry; e++) {
+        rows.entry_log_probability[e] = from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]];
+    }
+    for (int r = g.first_row; r < g.last_row && !ticker.spend(16L * n); r++) {
+        float* row = from(rows.logits, r, n);
+        rows.sums[r] = exponentials(row, n, model.vocab_size, rows.shifts[r]);
+        if (!DERIVATIVE) continue;
+        const float scale = rows.weight[r] / rows.sums[r];
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) store<kLanes>(row + j, load<kLanes>(row + j) * scale);
+    }
+    int r = g.first_row;
+    for (; r + kLanes <= g.last_row; r += kLanes) {
+        store<kLanes>(rows.sums + r, load<kLanes>(rows.shifts + r) + logarithm<kLanes>(load<kLanes>(rows.sums + r)));
+    }
+    for (; r < g.last_row; r++) rows.sums[r] = rows.shifts[r] + logarithm<kLanes>(spread<kLanes>(rows.sums[r]))[0];
+    for (int e = g.first_entry; e < g.last_entry; e++) {
+        rows.entry_log_probability[e] -= rows.sums[rows.entry_row[e]];
+        if (DERIVATIVE) from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]] -= rows.entry_weight[e];
+    }
+}
+
+template <int EMBD, int HEAD>
+void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
+    const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
+    const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
+    const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride, qs = model.qkv_stride;
+    output<true>(model, rows, g, ticker);
+    float* d_normed = from(rows.temporary, r0, es);
+    product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward, model.vocab,
+               model.vocab_size, embd, Put{from(rows.layers[model.n_layer - 1].d_out, r0, es), es}, ticker);
+    for (int i = model.n_layer - 1; i >= 0 && !ticker.stopped; i--) {
+        const Layer& w = model.layers[i];
+        const LayerRows& a = rows.layers[i];
+        // x = middle + fc2 relu(fc1 rmsnorm(middle))
+        product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, embd, hidden,
+                      PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), hs}, ticker);
+        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, hidden, embd, Put{d_normed, es},
+                          ticker);
+        rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, a.d_out, a.d_middle, r0, r0 + n);
+        // middle = x + wo attention(qkv rmsnorm(x))
+        product<EMBD>(from(a.d_middle, r0, es), es, n, w.wo.backward, embd, embd, attn,
+                      Put{from(rows.d_mixed, r0, as), as}, ticker);
+        for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
+            const Document& document = rows.documents[d];
+            attend_backward<HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), scratch, ticker);
+        }
+        product<3 * EMBD>(from(a.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
+                          ticker);
+        float* d_input = i ? rows.layers[i - 1].d_out : rows.d_embedding;
+        rmsnorm_backward<EMBD>(model, rows.temporary, a.normed1, a.scale1, a.d_middle, d_input, r0, r0 + n);
+    }
+    rmsnorm_backward<EMBD>(model, rows.d_embedding, rows.embedded, rows.scale0, nullptr, rows.d_embedding, r0, r0 + n);
+}
+
+}  // namespace microgpt::fast::MICROGPT_ISA

@@ -1,0 +1,126 @@
+// Which rows the documents of a batch take: in groups of a fixed size, sorted, so that documents that begin alike
+// follow each other and share the rows of what they have in common. A causal model computes the same at those
+// positions; their gradients add up. Depends on the documents alone, never on the number of threads.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "fast_layout.hpp"
+
+namespace microgpt::fast {
+
+typedef std::span<const int32_t> Tokens;
+
+// Floats that LayerRows::attention holds for a document.
+inline size_t attention_size(int n_head, int positions, int shared) {
+    size_t keys = 0;
+    for (int first = shared; first < positions; first += kQueries) {
+        keys += static_cast<size_t>(std::min(first + kQueries, positions));
+    }
+    return keys * static_cast<size_t>(n_head) * kQueries;
+}
+
+class Plan {
+public:
+    std::vector<Document> documents;  // in the order of their rows
+    std::vector<int> order;           // documents[i] is the caller's order[i]
+    std::vector<Group> groups;
+    std::vector<int32_t> token, position, entry_row, entry_target;
+    std::vector<float> weight, entry_weight, entry_log_probability;
+    size_t attention = 0;  // floats a layer
+    int longest = 0;       // positions of the longest document
+
+    int rows() const { return static_cast<int>(token.size()); }
+
+    // Takes documents batch[first] and on, whole groups, until `row_limit` rows are full; at least one group.
+    // Returns the first document not taken. batch_size: what the mean loss divides by.
+    size_t fill(std::span<const Tokens> batch, size_t first, size_t batch_size, int block_size, int n_head,
+                int row_limit) {
+        clear();
+        while (first < batch.size()) {
+            size_t end = first;
+            for (int positions = 0; end < batch.size() && end - first < kGroupDocuments && positions < kGroupRows;
+                 end++) {
+                positions += length(batch[end], block_size);
+            }
+            add_group(batch, first, end, batch_size, block_size, n_head);
+            first = end;
+            if (rows() + kGroupRows > row_limit) break;
+        }
+        path_pointers();
+        return first;
+    }
+
+    static int length(Tokens tokens, int block_size) {
+        return static_cast<int>(std::min(static_cast<size_t>(block_size), tokens.size() - 1));
+    }
+
+private:
+    static constexpr size_t kGroupDocuments = 16;
+    static constexpr int kGroupRows = 128;
+
+    void clear() {
+        documents.clear(), order.clear(), groups.clear(), token.clear(), position.clear(), entry_row.clear();
+        entry_target.clear(), weight.clear(), entry_weight.clear(), path_.clear();
+        attention = 0, longest = 0;
+    }
+
+    void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size, int block_size,
+                   int n_head) {
+        Group g{static_cast<int>(documents.size()), 0, rows(), 0, static_cast<int>(entry_row.size()), 0};
+        const size_t start = order.size();
+        for (size_t i = first; i < end; i++) order.push_back(static_cast<int>(i));
+        for (size_t i = start + 1; i < order.size(); i++) {  // by insertion: a group is small, and nothing is allocated
+            const int moved = order[i];
+            size_t to = i;
+            for (; to > start && before(batch[moved], batch[order[to - 1]]); to--) order[to] = order[to - 1];
+            order[to] = moved;
+        }
+        for (size_t i = start; i < order.size(); i++) {
+            add_document(batch[order[i]], i == start ? Tokens() : batch[order[i - 1]], batch_size, block_size, n_head);
+        }
+        g.last_document = static_cast<int>(documents.size()), g.last_row = rows();
+        g.last_entry = static_cast<int>(entry_row.size());
+        groups.push_back(g);
+    }
+
+    static bool before(Tokens a, Tokens b) {
+        size_t i = 1;  // all begin with BOS
+        for (const size_t n = std::min(a.size(), b.size()); i < n && a[i] == b[i];) i++;
+        return i < std::min(a.size(), b.size()) ? a[i] < b[i] : a.size() < b.size();
+    }
+
+    // `last`: the document before in the group, if any; its path ends path_.
+    void add_document(Tokens tokens, Tokens last, size_t batch_size, int block_size, int n_head) {
+        const int n = length(tokens, block_size), last_n = last.empty() ? 0 : length(last, block_size);
+        int shared = 0;
+        while (shared < n && shared < last_n && tokens[shared] == last[shared]) shared++;
+        const size_t last_path = path_.size() - last_n;
+        const float share = static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
+        Document d{tokens.data(), n, shared, rows(), nullptr, true, attention};
+        for (int t = 0; t < n; t++) {
+            const int row = t < shared ? path_[last_path + t] : rows();
+            if (t >= shared) token.push_back(tokens[t]), position.push_back(t), weight.push_back(0.0f);
+            weight[row] += share;
+            path_.push_back(row);
+            d.contiguous = d.contiguous && row == d.first_row - shared + t;
+            entry_row.push_back(row), entry_target.push_back(tokens[t + 1]), entry_weight.push_back(share);
+        }
+        documents.push_back(d);
+        attention += attention_size(n_head, n, shared);
+        longest = std::max(longest, n);
+    }
+
+    void path_pointers() {
+        const int32_t* at = path_.data();
+        for (Document& d : documents) d.path = at, at += d.positions;
+        entry_log_probability.resize(entry_row.size());
+    }
+
+    std::vector<int32_t> path_;
+};
+
+}  // namespace microgpt::fast
