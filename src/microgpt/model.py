@@ -30,7 +30,7 @@ class MicroGPT:
 
     The keyword arguments are the fields of `Config`, with their defaults; `block_size="auto"` takes
     the longest document. `engine`: "auto" (the exact engine where it was built, else the scalar one),
-    "exact" or "scalar".
+    "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
 
     After fit or load: `config_`, `tokenizer_`, `engine_`, `n_steps_` (updates made), `losses_` (of
     this object's own training, one a step), `classes_` (labels of the columns of `predict_proba`).
