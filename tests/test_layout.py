@@ -18,6 +18,7 @@ ORDER = """
     errors reference
     config files
     randomness tokenizer engines
+    engines.compiled
     engines.scalar engines.exact engines.fast engines.torch
     corpus
     checkpoint ngrams
