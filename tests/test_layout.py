@@ -17,8 +17,9 @@ ROOT = Path(microgpt.__file__).parent
 ORDER = """
     errors reference
     config files
+    recipes
     randomness tokenizer engines
-    engines.compiled
+    engines.compiled engines.muon engines.noise
     engines.scalar engines.exact engines.fast engines.torch
     corpus
     checkpoint ngrams
@@ -138,7 +139,7 @@ def test_help_and_import_load_nothing_heavy() -> None:
 def test_public_names_are_these_and_each_can_be_had() -> None:
     errors = ["Busy", "Checkpoint", "Config", "Data", "Diverged", "Input", "Microgpt", "MissingPart", "NotFitted"]
     errors += ["Output", "PermissionDenied", "Storage"]
-    names = {f"{name}Error" for name in errors} | {"Config", "Evaluation", "Explanation", "MicroGPT", "Step"}
+    names = {f"{name}Error" for name in errors} | {"Config", "Evaluation", "Explanation", "MicroGPT", "Step", "recipe"}
     assert set(microgpt.__all__) == names
     assert microgpt.__all__ == sorted(microgpt.__all__)
     for name in names:

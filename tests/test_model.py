@@ -19,8 +19,8 @@ def model() -> MicroGPT:
 
 
 def test_arguments_and_defaults_are_those_of_config() -> None:
-    ours = {name: p.default for name, p in inspect.signature(MicroGPT).parameters.items() if name != "engine"}
-    assert ours == {item.name: item.default for item in fields(Config)}
+    ours = {name: p.default for name, p in inspect.signature(MicroGPT).parameters.items()}
+    assert ours == {item.name: item.default for item in fields(Config)} | {"engine": "auto", "threads": 0}
 
 
 def test_constructor_only_stores_and_parameters_come_back_as_given() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .errors import StorageError as StorageError
     from .explaining import Explanation as Explanation
     from .model import MicroGPT as MicroGPT
+    from .recipes import recipe as recipe
     from .scoring import Evaluation as Evaluation
     from .training import Step as Step
 
@@ -44,6 +45,7 @@ _HOME = {
     "PermissionDeniedError": "errors",
     "Step": "training",
     "StorageError": "errors",
+    "recipe": "recipes",
 }
 
 __all__ = [
@@ -64,6 +66,7 @@ __all__ = [
     "PermissionDeniedError",
     "Step",
     "StorageError",
+    "recipe",
 ]
 
 

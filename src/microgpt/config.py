@@ -29,17 +29,26 @@ class Config:
     n_layer: int = _option(1, 1, 256, "Layers, each an attention and a multi-layer perceptron.")
     n_embd: int = _option(16, 1, 65_536, "Width of the residual stream; a multiple of n_head.")
     n_head: int = _option(4, 1, 1024, "Attention heads in a layer.")
-    block_size: int = _option(16, 1, 1_048_576, "Longest token sequence; what lies past it is cut.")
+    block_size: int = _option(16, 1, 1_048_576, "Longest token sequence; what lies past it is cut, unless windows.")
     num_steps: int = _option(1000, 1, 1_000_000_000, "Updates of the weights.", flag="--steps")
     batch_size: int = _option(1, 1, 1_048_576, "Documents whose mean loss makes one update.")
     learning_rate: float = _option(
-        0.01, 0.0, 1e12, "Rate of the first update; it falls linearly to zero.", open_low=True
+        0.01,
+        0.0,
+        1e12,
+        "Highest rate, that of the first update without a warm-up; it falls linearly to zero.",
+        open_low=True,
     )
     beta1: float = _option(0.85, 0.0, 1 - 2**-53, "Adam's memory of the gradient.")
     beta2: float = _option(0.99, 0.0, 1 - 2**-53, "Adam's memory of the gradient's square.")
     eps_adam: float = _option(1e-8, 0.0, 1.0, "Adam's guard against division by zero.", open_low=True)
+    weight_decay: float = _option(0.0, 0.0, 1e12, "AdamW's: each update takes this share of its rate off the weights.")
+    input_dropout: float = _option(0.0, 0.0, 1 - 2**-32, "Share of the input characters that each update hides.")
+    muon: float = _option(0.0, 0.0, 1 - 2**-53, "Momentum of Muon, which then updates the layers' matrices; 0: Adam.")
+    warmup: int = _option(0, 0, 1_000_000_000, "Updates over which the rate rises before it falls.")
     init_std: float = _option(0.08, 0.0, 100.0, "Standard deviation of the initial weights.", open_low=True)
     seed: int = _option(42, 0, 2**64 - 1, "Fixes the order of documents, the initial weights and the coins.")
+    windows: bool = _option(False, False, True, "Longer documents are cut into pieces of a block, all of them used.")
     val: float = _option(0.0, 0.0, 0.9, "Share of the documents held out of training.")
 
     def __post_init__(self) -> None:
@@ -51,6 +60,11 @@ class Config:
                 where="options n_embd and n_head",
                 fix=f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))} or n_head 1",
             )
+
+    @property
+    def plain(self) -> bool:
+        """Whether an update is the reference's: Adam for all weights, no decay, nothing hidden."""
+        return not (self.muon or self.weight_decay or self.input_dropout)
 
     @property
     def head_dim(self) -> int:
@@ -102,6 +116,7 @@ class Config:
 # The options that are not hyper-parameters: whole numbers?, lowest, highest, lowest itself left out?
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
+    "threads": (True, 0, 64, False),
     "samples": (True, 0, 1_000_000_000, False),
     "save_every": (True, 0, 1_000_000_000, False),
     "temperature": (False, 1e-6, 1e6, False),  # lower ones do what 1e-6 does, until their inverse overflows
@@ -116,10 +131,14 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
 
 
 def checked(name: str, value: object) -> int | float:
-    """`value` as the number that the field or option wants; a ConfigError names it, value and range."""
+    """`value` as the field or option wants it; a ConfigError names it, value and range."""
     if name in OPTIONS:
         return check_range(name, value, *OPTIONS[name])
     item = Config.__dataclass_fields__[name]
+    if item.type == "bool":
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}")
+        return value
     return check_range(name, value, item.type == "int", **{k: item.metadata[k] for k in ("low", "high", "open_low")})
 
 

@@ -10,9 +10,10 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
+from typing import NamedTuple
 
 from . import files, reference
 from .errors import ConfigError, DataError, InputError, quote, reason
@@ -203,3 +204,21 @@ def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:
             f"val {val:g} of {len(documents)} documents leaves nothing to train on", where="option val", fix="val 0"
         )
     return documents[:-held_out], documents[-held_out:]
+
+
+class Window(NamedTuple):
+    """A piece of a document: the tokens that a block predicts from token `start` on."""
+
+    document: str
+    start: int
+
+    def text(self, block_size: int) -> str:
+        """Its characters."""
+        return self.document[max(self.start - 1, 0) : self.start + block_size]
+
+
+def windows(document: str, block_size: int) -> Iterator[Window]:
+    """Pieces of at most block_size + 1 tokens, each beginning with the last token of the one before, so that every
+    token after the first is predicted once, from what its piece holds before it.
+    """
+    return (Window(document, start) for start in range(0, len(document) + 1, block_size))

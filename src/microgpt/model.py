@@ -29,8 +29,10 @@ class MicroGPT:
     """A tiny GPT for lists of short strings.
 
     The keyword arguments are the fields of `Config`, with their defaults; `block_size="auto"` takes
-    the longest document. `engine`: "auto" (the exact engine where it was built, else the scalar one),
-    "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
+    the longest document. `engine`: "auto" (the exact engine; the fast one for Muon or weight decay; the scalar
+    one where neither was built), "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
+    `threads`: at most so many, 0 for the engine's choice. For a better model than the reference's:
+    `MicroGPT(**recipe("good", documents))`.
 
     After fit or load: `config_`, `tokenizer_`, `engine_`, `n_steps_` (updates made), `losses_` (of
     this object's own training, one a step), `classes_` (labels of the columns of `predict_proba`).
@@ -53,10 +55,16 @@ class MicroGPT:
         beta1: float = 0.85,
         beta2: float = 0.99,
         eps_adam: float = 1e-8,
+        weight_decay: float = 0.0,
+        input_dropout: float = 0.0,
+        muon: float = 0.0,
+        warmup: int = 0,
         init_std: float = 0.08,
         seed: int = 42,
+        windows: bool = False,
         val: float = 0.0,
         engine: str = "auto",
+        threads: int = 0,
     ) -> None:
         self.n_layer = n_layer
         self.n_embd = n_embd
@@ -68,10 +76,16 @@ class MicroGPT:
         self.beta1 = beta1
         self.beta2 = beta2
         self.eps_adam = eps_adam
+        self.weight_decay = weight_decay
+        self.input_dropout = input_dropout
+        self.muon = muon
+        self.warmup = warmup
         self.init_std = init_std
         self.seed = seed
+        self.windows = windows
         self.val = val
         self.engine = engine
+        self.threads = threads
         self.losses_: list[float] = []
         self._session: Session | None = None
         self._checkpoint: checkpoints.Checkpoint | None = None
@@ -133,9 +147,10 @@ class MicroGPT:
 
     def _start(self, X: Documents) -> Session:
         source = corpus.from_iterable(X)
-        values = {name: value for name, value in self.get_params().items() if name != "engine"}
+        values = {name: value for name, value in self.get_params().items() if name not in ("engine", "threads")}
         values["block_size"] = settle_block_size(values["block_size"], source.documents)
-        session = Session.start(Config(**values), source, self.engine)
+        threads = int(checked("threads", self.threads))
+        session = Session.start(Config(**values), source, self.engine, threads)
         self._adopt(session)
         return session
 

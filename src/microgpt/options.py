@@ -13,11 +13,12 @@ from .config import OPTIONS, Config, checked
 from .engines import AUTO, NAMES
 from .errors import ConfigError
 from .journey import options as journey_options
+from .recipes import PRESETS
 
 _EXAMPLES = """\
 examples:
   microgpt train                               train on 32,257 first names, print 20 new ones
-  microgpt train cities.txt --steps 5000       train on your own list, one string a line
+  microgpt train cities.txt --preset good      train a better model, on your own list, one string a line
   microgpt sample cities.safetensors -n 50 -p San --novel --unique
   microgpt score cities.safetensors < candidates.txt
   microgpt eval cities.txt                     is it better than counting? n-grams beside it
@@ -30,6 +31,8 @@ _VERB_EXAMPLES = {
 examples:
   microgpt train names.txt                     writes names.safetensors, prints 20 samples
   microgpt train products.csv --column title --block-size auto -o products.safetensors
+  microgpt train names.txt --preset best -o best.safetensors
+  microgpt train plays.txt --windows --block-size 64 --preset good
   microgpt train names.txt --transcript        prints what the original script prints, byte for byte
   microgpt train names.txt --resume            goes on where an interrupted run stopped
 """,
@@ -216,13 +219,19 @@ def _corpus_flags(p: Parser) -> None:
 def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
     """A flag for each field of Config; a flag not given leaves None, so that --resume can tell."""
     group = p.add_argument_group("hyper-parameters")
+    group.add_argument("--preset", choices=PRESETS, help="defaults of all that follow: reference, or better ones")
     for item in fields(Config):
-        if item.name not in leave_out:
+        if item.type == "bool":
+            says = item.metadata["says"]
+            group.add_argument(flag(item), dest=item.name, action="store_true", default=None, help=says)
+        elif item.name not in leave_out:
             names = [flag(item)]
             also = " ('auto': the longest document)" if item.name == "block_size" else ""
             says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
             group.add_argument(*names, dest=item.name, type=_reader(item.name), metavar=_metavar(item), help=says)
     group.add_argument("--engine", choices=NAMES, default=AUTO, help="what does the arithmetic (%(default)s)")
+    threads = _reader("threads")
+    group.add_argument("--threads", type=threads, default=0, metavar="N", help="at most so many (0: as many as pay)")
 
 
 def flag(item: Field[Any]) -> str:

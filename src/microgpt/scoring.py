@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
+from . import corpus
 from .config import Config
 from .engines import Engine, Stop
 from .tokenizer import Tokenizer
@@ -18,7 +19,8 @@ _CHUNK = 1024  # documents a call of the engine
 class Score:
     """log_probability: sum over the string's tokens, its end mark included, in nats; tokens: how many.
 
-    cut: the string does not fit the model's block, so only its first block_size characters counted.
+    cut: the string does not fit the model's block, so only its first block_size characters counted (never for a
+    model trained with windows).
     """
 
     text: str
@@ -36,15 +38,26 @@ def score(engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[
     """A Score for each text, in order. A character outside the alphabet is a DataError."""
     texts = iter(texts)
     while chunk := list(islice(texts, _CHUNK)):
-        documents = [tokenizer.encode(text[: config.block_size]) for text in chunk]
-        found = engine.log_probabilities(documents, stop)
-        for text, logs in zip(chunk, found):
+        pieces = [_pieces(tokenizer, config, text) for text in chunk]
+        found = engine.log_probabilities([tokens for piece in pieces for tokens in piece], stop)
+        at = 0
+        for text, piece in zip(chunk, pieces):
+            if at + len(piece) > len(found):
+                return  # stopped
+            logs = [log for piece_logs in found[at : at + len(piece)] for log in piece_logs]
+            at += len(piece)
             total = 0.0
             for log in logs:  # left to right, as the reference sums
                 total += log
-            yield Score(text, total, len(logs), len(text) >= config.block_size)
-        if len(found) < len(chunk):
-            return
+            yield Score(text, total, len(logs), len(logs) <= len(text))
+
+
+def _pieces(tokenizer: Tokenizer, config: Config, text: str) -> list[list[int]]:
+    """The text's tokens as far as the block predicts them; all of them, in windows, for a model trained so."""
+    if config.windows:
+        size = config.block_size
+        return [tokenizer.window(text, window.start, size + 1) for window in corpus.windows(text, size)]
+    return [tokenizer.encode(text[: config.block_size])]
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,13 @@ class Tokenizer:
         """[BOS, its characters' ids, BOS]. A character outside the alphabet is a DataError."""
         return [self.bos, *self.ids(document), self.bos]
 
+    def window(self, document: str, start: int, length: int) -> list[int]:
+        """encode(document)[start : start + length], looking at no more of the document than that."""
+        end = start + length
+        tokens = self.ids(document[max(start - 1, 0) : end - 1])
+        before = [self.bos] if start == 0 else []
+        return before + tokens + ([self.bos] if start <= len(document) + 1 < end else [])
+
     def ids(self, text: str) -> list[int]:
         """The characters' ids alone. A character outside the alphabet is a DataError."""
         ids = self._ids

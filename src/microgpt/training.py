@@ -5,9 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from . import corpus, reference
 from .checkpoint import Checkpoint, Data
@@ -16,6 +16,8 @@ from .engines import Engine, State, Stop, engine_class
 from .errors import ConfigError, DataError, DivergedError
 from .randomness import Draws
 from .tokenizer import Tokenizer
+
+T = TypeVar("T")
 
 
 class Step(NamedTuple):
@@ -33,14 +35,15 @@ class Session:
     def __init__(self, config: Config, documents: list[str], data: Data, tokenizer: Tokenizer, draws: Draws) -> None:
         self.config, self.data, self.tokenizer, self.draws = config, data, tokenizer, draws
         self.documents, self.held_out = corpus.split(documents, config.val)
+        self._windows = _windows(self.documents, config) if config.windows else None
         self.engine: Engine
         self.step = 0
 
     @classmethod
-    def start(cls, config: Config, source: corpus.Corpus, engine: str) -> Session:
+    def start(cls, config: Config, source: corpus.Corpus, engine: str, threads: int = 0) -> Session:
         """A new run, drawn as the reference draws: documents shuffled first, then the weights.
 
-        Takes the corpus over: its documents are shuffled in place.
+        threads: at most so many, 0 for the engine's choice. Takes the corpus over: its documents are shuffled in place.
         """
         tokenizer = Tokenizer.from_documents(source.documents)
         config.check_memory(tokenizer.vocab_size)
@@ -50,11 +53,11 @@ class Session:
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
         state = State.initial(draws.weights(shapes, config.init_std))
-        self.engine = engine_class(engine)(config, tokenizer.vocab_size, state)
+        self.engine = engine_class(engine, config)(config, tokenizer.vocab_size, state, threads=threads)
         return self
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str) -> Session:
+    def resume(cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str, threads: int = 0) -> Session:
         """Go on from a checkpoint, with the documents it was trained on, bit for bit as if never stopped."""
         data = checkpoint.data
         if source.fingerprint() != data.fingerprint:
@@ -66,7 +69,8 @@ class Session:
             )
         Draws(checkpoint.config.seed).shuffle(source.documents)
         self = cls(checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
-        self.engine = engine_class(engine)(checkpoint.config, checkpoint.tokenizer.vocab_size, checkpoint.state)
+        kind, vocab_size = engine_class(engine, self.config), self.tokenizer.vocab_size
+        self.engine = kind(self.config, vocab_size, checkpoint.state, threads=threads)
         self.step = checkpoint.state.step
         return self
 
@@ -75,9 +79,21 @@ class Session:
         return Checkpoint(self.config, self.tokenizer, self.engine.state(), self.draws, self.data)
 
     def batch(self, step: int) -> list[str]:
-        """The documents of one step."""
-        indices = reference.batch_indices(step, self.config.batch_size, len(self.documents))
-        return [self.documents[i] for i in indices]
+        """The documents of one step; pieces of them where the configuration says windows."""
+        if self._windows is not None:
+            return [window.text(self.config.block_size) for window in self._picked(step, self._windows)]
+        return self._picked(step, self.documents)
+
+    def _picked(self, step: int, items: Sequence[T]) -> list[T]:
+        return [items[i] for i in reference.batch_indices(step, self.config.batch_size, len(items))]
+
+    def _tokens(self, step: int) -> list[list[int]]:
+        longest = self.config.block_size
+        if self._windows is not None:
+            windows = self._picked(step, self._windows)
+            return [self.tokenizer.window(w.document, w.start, longest + 1) for w in windows]
+        # A character more than the block predicts is never seen: a line of 10 MB costs nothing.
+        return [self.tokenizer.encode(document[:longest]) for document in self._picked(step, self.documents)]
 
     def run(self, stop: Stop, every: int = 0) -> Iterator[list[Step]]:
         """Train to the last step, or until `stop`; yields the finished steps in blocks of about 50 ms.
@@ -109,13 +125,27 @@ class Session:
             size = max(1, min(2 * size, int(size * 0.05 / max(elapsed, 1e-9)), 1024))
 
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
-        config, longest = self.config, self.config.block_size
-        documents = [self.batch(step) for step in steps]
-        # A character more than the block predicts is never seen: a line of 10 MB costs nothing.
-        batches = [[self.tokenizer.encode(document[:longest]) for document in batch] for batch in documents]
-        rates = [reference.learning_rate_at(step, config.num_steps, config.learning_rate) for step in steps]
+        documents, batches = [self.batch(step) for step in steps], [self._tokens(step) for step in steps]
+        rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
         return [Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))], end
+
+
+def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
+    """The pieces of all documents, in a random order of their own: neighbours would be too much alike."""
+    found = [window for document in documents for window in corpus.windows(document, config.block_size)]
+    Draws(config.seed).shuffle(found)
+    return found
+
+
+def learning_rate_at(step: int, config: Config) -> float:
+    """Rate of update `step`, counted from 0: it rises over `warmup` updates, then falls linearly, to zero at the end.
+
+    Without a warm-up these are the bits of `reference.learning_rate_at`.
+    """
+    if step < config.warmup:
+        return config.learning_rate * ((step + 1) / config.warmup)
+    return reference.learning_rate_at(step - config.warmup, config.num_steps - config.warmup, config.learning_rate)
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:

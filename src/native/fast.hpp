@@ -22,6 +22,9 @@ namespace microgpt::fast {
 struct Settings {
     int n_layer, n_head, n_embd, block_size, vocab_size;
     double beta1, beta2, eps_adam;
+    double weight_decay;       // AdamW's, a share of the learning rate
+    double input_dropout;      // share of the inputs that an update hides
+    double muon;               // momentum of Muon for the layers' matrices; 0: Adam for all
     int threads;               // 0: as many as pay
     std::string instructions;  // name of the kernels; empty: the best that this machine runs
 };
@@ -88,6 +91,10 @@ private:
         int first, last;
         int product;  // index into products_ of the matrix's gradient
     };
+    struct Section {  // rows first ... last - 1 of a matrix, one of the reference's matrices, that Muon updates as a whole
+        const Matrix* matrix;
+        int first, last, longer;  // longer: of its two sides without padding
+    };
     struct Product {  // what makes a matrix's gradient: pointers into the rows' arrays
         const Matrix* matrix;
         const float *d_output, *input;
@@ -97,6 +104,7 @@ private:
     void lay_out();
     int most_rows() const;
     void make_items();
+    void make_sections();
     template <class Visit>
     void each_weight(Visit visit) const;
     void pack_forward(const Matrix&) const;
@@ -110,6 +118,7 @@ private:
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
     bool weight_gradients(int threads, bool add, Stop&, bool& finite);
+    size_t muon_memory() const;
     void update(double rate, int threads, Stop&);
     double plan_loss(size_t batch_size) const;
 
@@ -124,6 +133,7 @@ private:
     std::vector<Matrix*> matrices_;
     std::vector<Product> products_;
     std::vector<Item> items_;
+    std::vector<Section> sections_;
     std::vector<Scratch> scratch_;
     Rows rows_{};
     int row_limit_ = 0, reserved_rows_ = 0, reserved_longest_ = 0;

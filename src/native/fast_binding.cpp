@@ -119,9 +119,10 @@ private:
 class FastEngine {
 public:
     FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2,
-               double eps_adam, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
+               double eps_adam, double weight_decay, double input_dropout, double muon, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
                const std::string& isa)
-        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, threads, isa},
+        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay,
+                   input_dropout, muon, threads, isa},
                   parameters.data(), m.data(), v.data(), equal_sizes(parameters, m, v), step) {}
 
     // Work with the engine while other Python threads go on.
@@ -249,10 +250,11 @@ void bind_fast(nb::module_& m) {
     m.def("fast_isas", &fast::instruction_sets,
           "Instruction sets the fast engine can use on this machine, best first.");
     nb::class_<FastEngine>(m, "Fast", "A model in float32. See microgpt.engines.fast.")
-        .def(nb::init<int, int, int, int, int, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
+        .def(nb::init<int, int, int, int, int, double, double, double, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
                       const std::string&>(),
              nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"), nb::arg("vocab_size"),
-             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"))
+             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"),
+             nb::arg("input_dropout"), nb::arg("muon"), nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"))
         .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"), nb::arg("v"),
              "Fills the arrays; returns the step count.")
         .def("steps", &FastEngine::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))

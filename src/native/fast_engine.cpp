@@ -63,7 +63,7 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
             const size_t n = static_cast<size_t>(new_longest), pairs = times(n, 2 * static_cast<size_t>(model_.attn));
             for (Scratch& s : scratch_) {
                 s = {carver.take(pairs), carver.take(pairs), carver.take(static_cast<size_t>(model_.head) * kQueries),
-                     carver.take(times(n, kQueries))};
+                     carver.take(times(n, kQueries)), carver.take(muon_memory())};
             }
         };
         Carver measure(nullptr);
@@ -178,7 +178,7 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
     return true;
 }
 
-// Adam (Kingma and Ba 2015, algorithm 1). Asks about stopping go on, but an update once begun is finished.
+// Adam (Kingma and Ba 2015, algorithm 1), and Muon where it is asked for. Asks about stopping go on, but an update once begun is finished.
 void Engine::update(double rate, int threads, Stop& stop) {
     const double t = static_cast<double>(step_ + 1), correction1 = 1.0 - std::pow(settings_.beta1, t);
     const double correction2 = std::sqrt(1.0 - std::pow(settings_.beta2, t));
@@ -187,8 +187,18 @@ void Engine::update(double rate, int threads, Stop& stop) {
     u.rate = static_cast<float>(rate * correction2 / correction1);
     u.eps =
         std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
-    in_parallel(static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
-        const Item& item = items_[static_cast<size_t>(i)];
+    u.keep = static_cast<float>(1.0 - rate * settings_.weight_decay);
+    const int sections = static_cast<int>(sections_.size());
+    in_parallel(sections + static_cast<int>(items_.size()), threads, stop, [&](int i, int thread, Ticker& ticker) {
+        if (i < sections) {
+            const Section& s = sections_[static_cast<size_t>(i)];
+            const double length = 0.2 * std::sqrt(s.longer);  // Adam's usual step (Liu et al. 2025, section 2.2)
+            const MuonUpdate m{static_cast<float>(settings_.muon), static_cast<float>(rate * length), u.keep};
+            kernels_.muon(*s.matrix, s.first, s.last, m, scratch_[static_cast<size_t>(thread)].muon);
+            return;
+        }
+        const Item& item = items_[static_cast<size_t>(i - sections)];
+        if (item.matrix && sections && item.matrix != &model_.lm_head) return;
         if (item.matrix) {
             kernels_.update_matrix(*item.matrix, item.first, item.last, u, ticker);
         } else {
@@ -201,12 +211,15 @@ void Engine::update(double rate, int threads, Stop& stop) {
 End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop& stop,
                   std::vector<double>& losses) {
     End end = End::done;
-    struct AtTheEnd {  // also after an exception: no idle threads between calls
+    struct AtTheEnd {  // also after an exception: no idle threads between calls, nothing hidden outside of updates
         std::unique_ptr<Team>& team;
-        ~AtTheEnd() { team.reset(); }
-    } at_the_end{team_};
+        Plan& plan;
+        ~AtTheEnd() { team.reset(), plan.hidden = 0.0; }
+    } at_the_end{team_, plan_};
+    plan_.hidden = settings_.input_dropout;
     for (size_t i = 0; i < batches.size() && end == End::done; i++) {
         const int threads = threads_for(batches[i].size());
+        plan_.update = step_;
         double loss = 0.0;
         bool finite = true;
         if (stop.now() || !forward_backward(batches[i], threads, stop, loss, finite)) {

@@ -93,6 +93,7 @@ struct Rows {
 struct Scratch {
     float *gathered, *d_gathered;  // [positions][2 attn]: keys and values of a document that shares rows
     float *queries, *scores;       // [head][kQueries]; [positions][kQueries]
+    float* muon;                   // muon_floats of the largest section
 };
 
 // Asks, now and then, whether to give up. Kernels `spend` multiply-adds; after kBudget of them (some tens of
@@ -112,10 +113,21 @@ struct Ticker {
 };
 
 // What one update does to every number: m = beta1 m + (1 - beta1) g, v likewise with g^2, then
-// p = p - rate m / (sqrt(v) + eps), the corrections of the bias folded into rate and eps.
+// p = keep p - rate m / (sqrt(v) + eps), the corrections of the bias folded into rate and eps.
 struct Update {
-    float beta1, beta2, rate, eps;
+    float beta1, beta2, rate, eps, keep;
 };
+
+// Muon's: p = keep p - rate * direction, with momentum beta.
+struct MuonUpdate {
+    float beta, rate, keep;
+};
+
+// Floats that an update by Muon needs for a section of out x in weights.
+inline size_t muon_floats(int out, int in) {
+    const size_t n = static_cast<size_t>(out < in ? out : in);
+    return 2 * static_cast<size_t>(out) * static_cast<size_t>(in) + 3 * n * n;
+}
 
 // The functions that an instruction set provides.
 struct Kernels {
@@ -137,6 +149,7 @@ struct Kernels {
     // Updates rows [first, last) of a matrix, both layouts, or of a table.
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);
+    void (*muon)(const Matrix&, int first, int last, const MuonUpdate&, float* memory);
 };
 
 }  // namespace microgpt::fast

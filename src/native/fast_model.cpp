@@ -61,6 +61,10 @@ void check(const Settings& s, size_t count) {
     const size_t n = static_cast<size_t>(s.n_embd),
                  layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
     const size_t expected = n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
+    if (!(s.weight_decay >= 0.0) || !(s.muon >= 0.0 && s.muon < 1.0) ||
+        !(s.input_dropout >= 0.0 && s.input_dropout < 1.0)) {
+        throw std::invalid_argument("weight_decay, muon and input_dropout are at least 0, the last two below 1");
+    }
     if (count != expected) {
         throw std::invalid_argument("the state has " + std::to_string(count) + " parameters, the model " +
                                     std::to_string(expected));
@@ -99,6 +103,8 @@ Engine::Engine(const Settings& settings, const double* parameters, const double*
                    nullptr};
     kernels_ = kernels_named(s.instructions, model_);
     lay_out();
+    make_sections();
+    plan_.mark = s.vocab_size - 1;
     row_limit_ = most_rows();
     size_t k = 0;
     each_weight([&](const Weight& w) {
@@ -139,6 +145,26 @@ void Engine::lay_out() {
     for (Layer& layer : layers_) {
         for (Matrix* w : {&layer.fc2, &layer.fc1, &layer.wo, &layer.qkv}) matrices_.push_back(w);
     }
+}
+
+// The largest first, so that threads end together.
+void Engine::make_sections() {
+    if (settings_.muon == 0.0) return;
+    const int n = model_.n_embd;
+    for (const Layer& layer : layers_) {
+        for (const Matrix* w : {&layer.fc1, &layer.fc2}) sections_.push_back({w, 0, w->out, 4 * n});
+    }
+    for (const Layer& layer : layers_) {
+        for (int i = 0; i < 3; i++) sections_.push_back({&layer.qkv, i * model_.attn, (i + 1) * model_.attn, n});
+        sections_.push_back({&layer.wo, 0, layer.wo.out, n});
+    }
+}
+
+// Floats of a thread's memory for Muon.
+size_t Engine::muon_memory() const {
+    size_t most = 0;
+    for (const Section& s : sections_) most = std::max(most, muon_floats(s.last - s.first, s.matrix->in));
+    return most;
 }
 
 // Rows that a portion of a batch may have: about 64 MB of activations, whatever the batch.

@@ -32,6 +32,9 @@ public:
     std::vector<float> weight, entry_weight, entry_log_probability;
     size_t attention = 0;  // floats a layer
     int longest = 0;       // positions of the longest document
+    double hidden = 0.0;   // share of the inputs that this update hides (engines/noise.py)
+    int64_t update = 0;    // its number, from 0
+    int32_t mark = 0;      // what stands for a hidden input: BOS
 
     int rows() const { return static_cast<int>(token.size()); }
 
@@ -88,7 +91,7 @@ private:
     }
 
     static bool before(Tokens a, Tokens b) {
-        size_t i = 1;  // all begin with BOS
+        size_t i = 0;
         for (const size_t n = std::min(a.size(), b.size()); i < n && a[i] == b[i];) i++;
         return i < std::min(a.size(), b.size()) ? a[i] < b[i] : a.size() < b.size();
     }
@@ -101,9 +104,11 @@ private:
         const size_t last_path = path_.size() - last_n;
         const float share = static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
         Document d{tokens.data(), n, shared, rows(), nullptr, true, attention};
+        uint32_t prefix = 0;
         for (int t = 0; t < n; t++) {
+            prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
             const int row = t < shared ? path_[last_path + t] : rows();
-            if (t >= shared) token.push_back(tokens[t]), position.push_back(t), weight.push_back(0.0f);
+            if (t >= shared) token.push_back(t && hides(prefix) ? mark : tokens[t]), position.push_back(t), weight.push_back(0.0f);
             weight[row] += share;
             path_.push_back(row);
             d.contiguous = d.contiguous && row == d.first_row - shared + t;
@@ -112,6 +117,19 @@ private:
         documents.push_back(d);
         attention += attention_size(n_head, n, shared);
         longest = std::max(longest, n);
+    }
+
+    static uint32_t mixed(uint32_t word) {
+        word = (word ^ word >> 16) * 0x85ebca6bu;
+        word = (word ^ word >> 13) * 0xc2b2ae35u;
+        return word ^ word >> 16;
+    }
+
+    // Whether the last token of this prefix is hidden.
+    bool hides(uint32_t prefix) const {
+        if (hidden == 0.0) return false;
+        const uint32_t word = mixed(prefix + mixed(static_cast<uint32_t>(update) + 0x2545f491u));
+        return word < static_cast<uint32_t>(hidden * 0x1p32);
     }
 
     void path_pointers() {

@@ -12,7 +12,7 @@ MICROGPT_INLINE Vector updated(Vector p, Vector g, float* m_at, float* v_at, con
     const Vector v = load<kLanes>(v_at) * u.beta2 + g * g * (1.0f - u.beta2);
     store<kLanes>(m_at, m);
     store<kLanes>(v_at, v);
-    return p - m * u.rate / (square_root(v) + u.eps);
+    return p * u.keep - m * u.rate / (square_root(v) + u.eps);
 }
 
 // Rows first ... last - 1, multiples of kPad. A tile of kLanes outputs x kLanes inputs is contiguous in both layouts.

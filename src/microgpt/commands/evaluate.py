@@ -28,12 +28,13 @@ def evaluate(args: Namespace, face: Face) -> int:
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
         args.val = args.holdout
-        session = Session.start(config_from(args, source.documents), source, args.engine)
+        session = Session.start(config_from(args, source.documents), source, args.engine, args.threads)
         if _train_quietly(session, face):
             return INTERRUPTED[signal.SIGINT]
     config, encode = session.config, session.tokenizer.encode
     counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
-    losses = counts.losses(map(encode, session.held_out), config.block_size)
+    seen = sys.maxsize if config.windows else config.block_size
+    losses = counts.losses(map(encode, session.held_out), seen)
     found = scoring.evaluate(session.engine, session.tokenizer, config, session.held_out, never)
     losses["microgpt"] = found.loss
     face.say(f"{found.documents:,} documents held out, {found.tokens:,} tokens; {len(session.documents):,} to count in")
@@ -59,7 +60,7 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
         values = checkpoint.config.to_dict() | {"val": args.holdout}
         checkpoint.config = Config.from_dict(values)
         checkpoint.data = checkpoints.Data.of(source)
-    return Session.resume(checkpoint, source, args.engine)
+    return Session.resume(checkpoint, source, args.engine, args.threads)
 
 
 def _train_quietly(session: Session, face: Face) -> bool:

@@ -17,6 +17,7 @@ from .. import corpus, files, reference, scoring
 from ..config import Config
 from ..errors import ConfigError, MicrogptError, StorageError
 from ..progress import progress
+from ..recipes import recipe
 from ..recording import Recorder
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session, settle_block_size
@@ -59,34 +60,32 @@ def _output_for(sources: list[str]) -> str:
 
 def _session(args: Namespace, output: str, face: Face) -> Session:
     """A new run, or the one to resume, whose own settings hold."""
-    checkpoint = None
+    source = corpus.read(args.files, args.column, args.dedupe)
     if args.resume:
         checkpoint = checkpoints.load(output)
-        for name, value in _given(args).items():
+        for name, value in _wanted(args, source.documents).items():
             if getattr(checkpoint.config, name) != value:
                 raise ConfigError(
                     f"the run to resume has {name} {getattr(checkpoint.config, name)}, not {value}",
                     where=f"option {name}, {output}",
                     fix="leave the option out, or train anew without --resume",
                 )
-    source = corpus.read(args.files, args.column, args.dedupe)
-    if checkpoint is not None:
-        return Session.resume(checkpoint, source, args.engine)
-    return Session.start(config_from(args, source.documents), source, args.engine)
+        return Session.resume(checkpoint, source, args.engine, args.threads)
+    return Session.start(config_from(args, source.documents), source, args.engine, args.threads)
 
 
-def _given(args: Namespace) -> dict[str, Any]:
-    """The hyper-parameters that stand on the command line."""
+def _wanted(args: Namespace, documents: list[str]) -> dict[str, Any]:
+    """The hyper-parameters that stand on the command line, and those of its preset."""
     named = {item.name: getattr(args, item.name, None) for item in fields(Config)}
-    return {name: value for name, value in named.items() if value is not None}
+    given = {name: value for name, value in named.items() if value is not None}
+    if "block_size" in given:
+        given["block_size"] = settle_block_size(given["block_size"], documents)
+    return (recipe(args.preset, documents) if args.preset else {}) | given
 
 
 def config_from(args: Namespace, documents: list[str]) -> Config:
     """The hyper-parameters of the command line, the rest at their defaults."""
-    values = _given(args)
-    if "block_size" in values:
-        values["block_size"] = settle_block_size(values["block_size"], documents)
-    return Config(**values)
+    return Config(**_wanted(args, documents))
 
 
 def _announce(session: Session, args: Namespace, face: Face) -> None:
@@ -99,10 +98,11 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
         f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
-    cut = sum(len(document) >= config.block_size for document in session.documents)
+    cut = 0 if config.windows else sum(len(document) >= config.block_size for document in session.documents)
     if cut:
         face.say(
-            f"{cut:,} documents are longer than block_size {config.block_size} and cut; --block-size auto fits all"
+            f"{cut:,} documents are longer than block_size {config.block_size} and cut; "
+            "--block-size auto fits all, --windows uses all in pieces"
         )
     if not args.files and _is_pipe(0):
         face.say("standard input is not read: give - as the file's name to train on it")

@@ -80,7 +80,9 @@ class Engine(Protocol):
 
     name: str
 
-    def __init__(self, config: Config, vocab_size: int, state: State) -> None: ...
+    def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
+        """threads: at most so many, 0 for the engine's choice; engines that have one use one. Results are the same."""
+        ...
 
     def state(self) -> State:
         """A copy of weights, moments and step count."""
@@ -129,20 +131,21 @@ AUTO = "auto"
 NAMES = (AUTO, *_MODULES)
 
 
-def engine_class(name: str) -> type[Engine]:
-    """The engine of that name, its module imported only now; "auto" is the exact engine, or the scalar
-    one, with a warning, where the exact one was not built. Both compute the same bits.
+def engine_class(name: str, config: Config | None = None) -> type[Engine]:
+    """The engine of that name, its module imported only now.
 
+    "auto" is the exact engine, which computes the scalar one's bits; to train with updates that only the fast one
+    has (`config` is not plain), the fast one; and where neither was built the scalar one, with a warning.
     Raises ConfigError for an unknown name, MissingPartError when the module was not built.
     """
     if name not in NAMES:
         raise ConfigError(f"there is no engine {quote(name)}", where="option engine", fix=f"one of {', '.join(NAMES)}")
     if name == AUTO:
         try:
-            return engine_class("exact")
+            return engine_class("exact" if config is None or config.plain else "fast")
         except MissingPartError:
             warnings.warn(
-                "the compiled engine is not installed: using the scalar engine, the same bits but thousands of "
+                "the compiled engine is not installed: using the scalar engine, the same numbers but thousands of "
                 "times slower",
                 RuntimeWarning,
                 stacklevel=2,

@@ -5,9 +5,12 @@ A wrapper of `microgpt._native.Exact` that fulfils the contract; the arithmetic 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .. import _native
 from ..config import Config
-from . import State
+from ..errors import ConfigError
+from . import Run, State, Stop, Tokens
 from .compiled import CompiledEngine
 
 
@@ -21,7 +24,14 @@ class ExactEngine(CompiledEngine):
     name = "exact"
 
     def __init__(
-        self, config: Config, vocab_size: int, state: State, *, isa: str | None = None, libm: str | None = None
+        self,
+        config: Config,
+        vocab_size: int,
+        state: State,
+        *,
+        threads: int = 0,
+        isa: str | None = None,
+        libm: str | None = None,
     ) -> None:
         native = _native.Exact(
             config.n_layer,
@@ -40,6 +50,15 @@ class ExactEngine(CompiledEngine):
             libm=libm,
         )
         super().__init__(native, config, vocab_size)
+
+    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+        if not self._config.plain:
+            raise ConfigError(
+                "the exact engine trains as the reference does, without weight decay, input dropout and Muon",
+                where="option engine",
+                fix="engine fast",
+            )
+        return super().steps(batches, learning_rates, stop)
 
 
 def about() -> str:

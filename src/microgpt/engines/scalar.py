@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import reference
 from ..config import Config
-from . import Generated, Run, State, Stop, Tokens, Trace
+from . import Generated, Run, State, Stop, Tokens, Trace, muon, noise
 
 Number = Any  # reference.Value: a file for readers, without annotations
 
@@ -22,7 +22,7 @@ class ScalarEngine:
 
     name = "scalar"
 
-    def __init__(self, config: Config, vocab_size: int, state: State) -> None:
+    def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         self._config, self._bos, self._step = config, vocab_size - 1, state.step
         numbers = iter(state.parameters)
         self._weights = {
@@ -38,15 +38,14 @@ class ScalarEngine:
 
     def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
         losses: list[float] = []
-        c = self._config
         for batch, rate in zip(batches, learning_rates, strict=True):
-            loss = self._backward(batch, stop)
+            loss = self._backward(batch, stop, self._config.input_dropout)
             if loss is None:
                 return Run(losses, "stopped")
             if not (math.isfinite(loss) and all(math.isfinite(p.grad * p.grad) for p in self._parameters)):
                 self._clear_gradients()
                 return Run(losses, "diverged")
-            reference.adam(self._parameters, self._m, self._v, self._step, rate, c.beta1, c.beta2, c.eps_adam)
+            self._update(rate)
             self._step += 1
             losses.append(loss)
         return Run(losses, "done")
@@ -115,18 +114,17 @@ class ScalarEngine:
             rows.append([p.data for p in probabilities])
         return rows, cache
 
-    def _backward(self, batch: Sequence[Tokens], stop: Stop) -> float | None:
+    def _backward(self, batch: Sequence[Tokens], stop: Stop, hidden: float = 0.0) -> float | None:
         """Loss of a batch, its gradients left in the parameters; None when stopped.
 
         Python's own arithmetic raises where a compiled engine gets an infinity: that is a loss of NaN.
         """
-        c = self._config
         losses = []
         try:
             for tokens in batch:
                 if stop():
                     return None
-                losses.append(reference.document_loss(tokens, self._weights, c.n_layer, c.n_head, c.block_size))
+                losses.append(self._document_loss(tokens, hidden))
             loss = reference.batch_loss(losses)
             if stop():
                 return None
@@ -135,6 +133,43 @@ class ScalarEngine:
             return math.nan
         found: float = loss.data
         return found
+
+    def _update(self, rate: float) -> None:
+        """The reference's Adam; with Config.muon for the embeddings and lm_head alone, and Muon for the layers."""
+        c, keep = self._config, 1 - rate * self._config.weight_decay
+        end = len(self._parameters)
+        if c.muon:
+            for matrix in [matrix for name, matrix in self._weights.items() if name.startswith("layer")][::-1]:
+                end -= len(matrix) * len(matrix[0])
+                self._muon(matrix, end, rate, keep)
+        parameters, m, v = self._parameters[:end], self._m[:end], self._v[:end]
+        for p in parameters:
+            p.data *= keep
+        reference.adam(parameters, m, v, self._step, rate, c.beta1, c.beta2, c.eps_adam)
+        self._m[:end], self._v[:end] = m, v
+
+    def _muon(self, matrix: list[list[Number]], start: int, rate: float, keep: float) -> None:
+        """Muon's update of a matrix whose momentum begins at self._m[start]."""
+        columns = len(matrix[0])
+        momentum = [self._m[start + i * columns : start + (i + 1) * columns] for i in range(len(matrix))]
+        weights, gradient = [[p.data for p in row] for row in matrix], [[p.grad for p in row] for row in matrix]
+        weights, momentum = muon.update(weights, gradient, momentum, rate, self._config.muon, keep)
+        self._m[start : start + len(matrix) * columns] = [m for row in momentum for m in row]
+        for row, numbers in zip(matrix, weights):
+            for p, number in zip(row, numbers):
+                p.data, p.grad = number, 0
+
+    def _document_loss(self, tokens: Tokens, hidden: float) -> Number:
+        """The reference's; with a share of the inputs hidden, but not of what is predicted."""
+        c = self._config
+        if not hidden:
+            return reference.document_loss(tokens, self._weights, c.n_layer, c.n_head, c.block_size)
+        n, cache = min(c.block_size, len(tokens) - 1), reference.Cache(c.n_layer)
+        losses = []
+        for position, token in enumerate(noise.inputs(tokens[:n], self._bos, self._step, hidden)):
+            probabilities = reference.softmax(self._logits(token, position, cache))
+            losses.append(-probabilities[tokens[position + 1]].log())
+        return (1 / n) * sum(losses)
 
     def _clear_gradients(self) -> None:
         for p in self._parameters:

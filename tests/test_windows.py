@@ -1,0 +1,98 @@
+"""Documents longer than the block, trained on and scored in pieces."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from microgpt import MicroGPT, checkpoint
+from microgpt.config import Config
+from microgpt.corpus import Corpus, Origin, windows
+from microgpt.errors import ConfigError
+from microgpt.tokenizer import Tokenizer
+from microgpt.training import Session
+
+LONG = ["the quick brown fox", "jumps over", "a", "the lazy dog and so on and on"]
+TINY = {"n_embd": 4, "n_head": 2, "block_size": 6, "num_steps": 8, "batch_size": 2, "engine": "scalar"}
+
+
+@given(st.text("abc", max_size=40), st.integers(1, 12))
+def test_windows_predict_every_token_once_from_what_comes_before_it(document: str, block_size: int) -> None:
+    tokenizer = Tokenizer(["a", "b", "c"])
+    tokens = tokenizer.encode(document)
+    predicted = []
+    for window in windows(document, block_size):
+        piece = tokenizer.window(window.document, window.start, block_size + 1)
+        assert piece == tokens[window.start : window.start + block_size + 1]
+        assert 2 <= len(piece) <= block_size + 1
+        predicted += list(range(window.start + 1, window.start + len(piece)))
+    assert predicted == list(range(1, len(tokens)))
+
+
+@given(st.text("abc", max_size=40), st.integers(0, 45), st.integers(1, 45))
+def test_a_tokenizers_window_is_a_slice_of_the_whole(document: str, start: int, length: int) -> None:
+    tokenizer = Tokenizer(["a", "b", "c"])
+    assert tokenizer.window(document, start, length) == tokenizer.encode(document)[start : start + length]
+
+
+def test_every_window_of_every_document_is_trained_on_once_a_pass() -> None:
+    config = Config(n_embd=4, n_head=2, block_size=6, num_steps=100, windows=True)
+    session = Session.start(config, Corpus(list(LONG), Origin(("here",))), "scalar")
+    expected = sorted(w.text(6) for document in LONG for w in windows(document, 6))
+    seen = [session.batch(step)[0] for step in range(len(expected))]
+    assert sorted(seen) == expected and seen != expected
+
+
+def test_a_model_trained_with_windows_scores_whole_strings() -> None:
+    model = MicroGPT(**TINY, windows=True).fit(LONG)  # type: ignore[arg-type]
+    engine, tokenizer = model.engine_, model.tokenizer_
+    for text, found in zip(LONG, model._scores(LONG)):
+        pieces = [tokenizer.window(text, w.start, 7) for w in windows(text, 6)]
+        expected = sum(map(sum, engine.log_probabilities(pieces, lambda: False)))
+        assert found.log_probability == pytest.approx(expected, rel=1e-12)
+        assert (found.tokens, found.cut) == (len(text) + 1, False)
+    plain = MicroGPT(**TINY).fit(LONG)  # type: ignore[arg-type]
+    assert [found.cut for found in plain._scores(LONG)] == [True, True, False, True]
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 8), st.integers(0, 2**32))
+def test_a_resumed_run_with_windows_equals_the_uninterrupted_one(at: int, seed: int) -> None:
+    values = {name: value for name, value in TINY.items() if name != "engine"}
+    config = Config(**values, windows=True, seed=seed)  # type: ignore[arg-type]
+    whole = Session.start(config, Corpus(list(LONG), Origin(("here",))), "auto")
+    losses = [step.loss for block in whole.run(lambda: False) for step in block]
+    broken = Session.start(config, Corpus(list(LONG), Origin(("here",))), "auto")
+    first = [step.loss for block in broken.run(lambda: broken.step >= at, every=1) for step in block]
+    stored = checkpoint.from_bytes(checkpoint.to_bytes(broken.checkpoint()))
+    resumed = Session.resume(stored, Corpus(list(LONG), Origin(("here",))), "auto")
+    assert first + [step.loss for block in resumed.run(lambda: False) for step in block] == losses
+
+
+def test_windows_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match="windows must be True or False, not '1'"):
+        Config(windows=1)  # type: ignore[arg-type]
+
+
+def test_the_command_trains_scores_and_evaluates_with_windows(tmp_path: Path) -> None:
+    rng = random.Random(1)
+    words = ["sun", "moon", "star", "cloud", "rain"]
+    (tmp_path / "plays.txt").write_text("\n".join(" ".join(rng.choices(words, k=30)) for _ in range(40)))
+
+    def run(*arguments: str) -> str:
+        program = [sys.executable, "-m", "microgpt", *arguments]
+        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    shape = ["--block-size", "24", "--n-embd", "8", "--n-head", "2", "--steps", "30", "--batch-size", "4"]
+    assert "cut" in run("train", "plays.txt", *shape, "-o", "cut.safetensors")
+    assert "cut" not in run("train", "plays.txt", "--windows", *shape)
+    assert "5-gram" in run("eval", "plays.txt", "--windows", *shape)
+    assert '"cut": false' in run("score", "plays.safetensors", "plays.txt", "--json")
