@@ -137,6 +137,8 @@ struct Kernels {
     // Updates rows [first, last) of a matrix, both layouts, or of a table.
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);
+    // Products and sums in registers alone; `operations`: how many. The result means nothing.
+    double (*multiply_add)(long rounds, double& operations);
 };
 
 }  // namespace microgpt::fast
