@@ -63,9 +63,8 @@ class Contender:
 
     name: str
     make: Callable[[], Trainer]
-    share: float = 1.0  # of the batches, for the slow
+    share: float = 1.0  # of the batches: less for the slow
     runs: int = 1  # in a round
-    threads: int = 1
     seconds: list[float] = field(default_factory=list)  # a step
     losses: list[float] = field(default_factory=list)
     missing: str = ""  # why it is not here
@@ -112,8 +111,8 @@ def torch_contenders(
 
         return trainer
 
-    found = [Contender("PyTorch eager", make(False), share, threads=threads)]
-    return [*found, Contender("torch.compile", make(True), share, threads=threads)] if compiled else found
+    found = [Contender("PyTorch eager", make(False), share)]
+    return [*found, Contender("torch.compile", make(True), share)] if compiled else found
 
 
 def race(entered: list[Contender], batches: Sequence[Batch], rounds: int, clock: Callable[[], float]) -> None:
@@ -131,10 +130,6 @@ def race(entered: list[Contender], batches: Sequence[Batch], rounds: int, clock:
         ready.append((one, trainer, prepared, len(some)))
     for _ in range(rounds):
         for one, trainer, prepared, steps in ready:
-            if one.name.startswith(("PyTorch", "torch")):
-                import torch
-
-                torch.set_num_threads(one.threads)
             for _ in range(one.runs):
                 began = clock()
                 trainer.steps(prepared, RATE)
@@ -174,7 +169,6 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
     race(entered, batches, rounds, time.process_time)
     peak = {isa: max(value, before[isa]) for isa, value in peaks().items()}
     flops = work(config, vocab_size, batches) / (steps * batch_size)
-    # TODO
     rows = [row(one, 1e6 / batch_size, entered[0].losses, flops, peak) for one in entered]
     return {"what": f"n_embd {n_embd}, batch {batch_size}", "unit": "us a document", "kflop": flops / 1e3, "rows": rows}
 
@@ -218,7 +212,8 @@ def main() -> None:
     found.append(two_threads(args.rounds))
     found += [nanogpt(threads, args.rounds, args.compile) for threads in (1, 2)]
     gigaflops = {isa: value / 1e3 for isa, value in peaks().items()}
-    print(json.dumps({"peak_gflops": gigaflops, "races": found}, indent=1))
+    torch = sys.modules.get("torch")
+    print(json.dumps({"peak_gflops": gigaflops, "torch": torch and torch.__version__, "races": found}, indent=1))
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 python benchmarks/update.py            measure, write results.json, rewrite the table
 python benchmarks/update.py --tables   rewrite the table from the figures kept
+--peer NAME=COMMAND                    also time this command, as `microgpt bench` does; as often as wanted
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -19,8 +21,14 @@ BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -
 
 
 def main() -> None:
-    if "--tables" not in sys.argv:
-        results = output("-m", "microgpt", "bench", "--json", "--seconds", "5")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
+    args = parser.parse_args()
+    if not args.tables:
+        peers = [f"--peer={peer}" for peer in args.peer]
+        results = output("-m", "microgpt", "bench", "--json", "--seconds", "5", *peers)
+        results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     README.write_text(with_figures(README.read_text(), json.loads(RESULTS.read_text())))
@@ -49,7 +57,32 @@ def figures(results: dict[str, Any]) -> str:
         span = f"{number(one['low'])}–{number(one['high'])} {unit}"
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
         lines.append(f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |")
-    return "\n".join([*lines, *browser_figures(results.get("browser")), ""])
+    return "\n".join([*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""])
+
+
+def fast_figures(found: dict[str, Any] | None) -> list[str]:
+    """The fast engine beside others: a row an engine, a column a setting."""
+    if found is None:
+        return []
+    peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
+    torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
+    lines = ["", f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak."]
+    units = dict.fromkeys(race["unit"] for race in found["races"])
+    for unit in units:
+        races = [race for race in found["races"] if race["unit"] == unit]
+        lines += ["", " | ".join([f"| {unit}", *(race["what"] for race in races)]) + " |", "|---" * (len(races) + 1) + "|"]
+        for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
+            cells = [cell(row) for race in races for row in race["rows"] if row["engine"] == name]
+            lines.append(" | ".join([f"| {name.replace('PyTorch', torch)}", *cells]) + " |")
+    return lines
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Median, lowest and highest, share of the peak; or why there is nothing."""
+    if "missing" in row:
+        return str(row["missing"])
+    share = f" ({row['peak_share']:.0%})" if "peak_share" in row else ""
+    return f"{number(row['median'])}, {number(row['low'])}–{number(row['high'])}{share}"
 
 
 def browser_figures(found: dict[str, Any] | None) -> list[str]:
