@@ -76,7 +76,7 @@ def documents_point(count: int) -> dict[str, float]:
         with path.open("w") as out:
             for i in range(count):
                 out.write(f"{''.join(rng.choices('abcdefghijklmnopqrstuvwxyz', k=8))}{i:07d}\n")
-        before = peak_bytes()
+        before, text = peak_bytes(), path.stat().st_size
         source = corpus.read([str(path)])
     config = Config(**{name: value for name, value in BASE.items() if name != "vocab_size"})
     session = Session.start(config, source, "fast")
@@ -88,7 +88,7 @@ def documents_point(count: int) -> dict[str, float]:
         "seconds": seconds,
         "bytes": peak_bytes() - before,
         "arithmetic_seconds": operations(config, vocab_size) / _native.fast_peak(_native.fast_isas()[0]),
-        "arithmetic_bytes": strings + engine_bytes(config, vocab_size),
+        "arithmetic_bytes": strings + 2 * text + engine_bytes(config, vocab_size),  # the file's bytes and its text
     }
 
 
@@ -152,14 +152,17 @@ def plot(found: dict[str, Any]) -> None:
 
     matplotlib.use("svg")
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 8}
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 5.2), layout="constrained")
+    figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 5.2), sharey="row", layout="constrained")
     for column, (name, points) in enumerate(found["sweeps"].items()):
         sizes = [point["size"] for point in points]
         for axis, what, scale in zip(axes[:, column], ("seconds", "bytes"), (1e3, 1e-6)):
             axis.loglog(sizes, [scale * p[f"arithmetic_{what}"] for p in points], "--", color="0.5", label="arithmetic")
             axis.loglog(sizes, [scale * p[what] for p in points], "o-", color="C0", ms=3, label="measured")
+            axis.set_xticks([sizes[0], sizes[len(sizes) // 2], sizes[-1]])
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.xaxis.set_minor_locator(ticker.NullLocator())
             axis.grid(True, which="major", alpha=0.3)
         axes[1, column].set_xlabel(name.replace("vocab_size", "vocabulary"))
     axes[0, 0].set_ylabel("CPU ms a step")

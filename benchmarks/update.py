@@ -72,7 +72,8 @@ def fast_figures(found: dict[str, Any] | None) -> list[str]:
         races = [race for race in found["races"] if race["unit"] == unit]
         lines += ["", " | ".join([f"| {unit}", *(race["what"] for race in races)]) + " |", "|---" * (len(races) + 1) + "|"]
         for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
-            cells = [cell(row) for race in races for row in race["rows"] if row["engine"] == name]
+            found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]
+            cells = [cell(row) if row else "" for row in found_rows]
             lines.append(" | ".join([f"| {name.replace('PyTorch', torch)}", *cells]) + " |")
     return lines
 

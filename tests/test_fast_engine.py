@@ -101,7 +101,7 @@ def test_gradients_equal_the_exact_engines_on_many_shapes(case: tuple[Config, in
 
 @pytest.mark.soak
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(cases(largest=150), st.sampled_from(ISAS))
+@given(cases(largest=256), st.sampled_from(ISAS))
 def test_gradients_equal_the_exact_engines_on_wide_shapes(case: tuple[Config, int, int], isa: str) -> None:
     check_gradients(*case, isa, ExactEngine)
 
