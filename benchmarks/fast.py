@@ -16,7 +16,6 @@ import random
 import statistics
 import sys
 import time
-import warnings
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -24,11 +23,11 @@ from typing import Any, Protocol
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy reads it when it is imported
 
-from microgpt import _native, corpus  # noqa: E402
-from microgpt.config import Config  # noqa: E402
-from microgpt.engines import State  # noqa: E402
-from microgpt.engines.fast import FastEngine  # noqa: E402
-from microgpt.training import Session  # noqa: E402
+from microgpt import _native, corpus
+from microgpt.config import Config
+from microgpt.engines import State
+from microgpt.engines.fast import FastEngine
+from microgpt.training import Session
 
 RATE = 0.001
 # n_embd, batch size, steps in a run, torch.compile too: it compiles for a minute

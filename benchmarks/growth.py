@@ -4,7 +4,8 @@
     python benchmarks/growth.py --plot        draw from the figures kept
 
 Every setting runs in a process of its own, on one thread; seconds are its CPU time a step, the least of several runs
-(others may use the machine), bytes the process's peak beyond what Python and its modules take. Needs Linux and matplotlib.
+(others may use the machine), bytes the process's peak beyond what Python and its modules take. Needs Linux, and
+matplotlib.
 """
 
 from __future__ import annotations

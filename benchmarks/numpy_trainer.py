@@ -123,13 +123,14 @@ class NumpyTrainer:
         d_attention = d_mixed @ v.transpose(0, 1, 3, 2)
         d_scores = attention * (d_attention - (attention * d_attention).sum(-1, keepdims=True))
         d_scores *= np.float32(self.config.head_dim**-0.5)
-        back = {"q": d_scores @ k, "k": d_scores.transpose(0, 1, 3, 2) @ q, "v": attention.transpose(0, 1, 3, 2) @ d_mixed}
-        d_normed: Array | float = 0.0
-        for s, d_heads in back.items():
+        swapped = (0, 1, 3, 2)
+        by_heads = (d_scores @ k, d_scores.transpose(swapped) @ q, attention.transpose(swapped) @ d_mixed)
+        d_normed = np.zeros_like(normed1)
+        for s, d_heads in zip("qkv", by_heads):
             d = self._whole(d_heads)
             g[name + f"attn_w{s}"][:] = by_weight(d, normed1)
-            d_normed = d_normed + d @ w[name + f"attn_w{s}"]
-        return dx + rms_norm_backward(np.asarray(d_normed), normed1, scale1)
+            d_normed += d @ w[name + f"attn_w{s}"]
+        return dx + rms_norm_backward(d_normed, normed1, scale1)
 
     def _adam(self, rate: float) -> None:
         self.done += 1

@@ -3,8 +3,8 @@
     python benchmarks/quality.py               measure, write quality.json and docs/quality.svg
     python benchmarks/quality.py --plot        draw from the figures kept
 
-Names of the built-in list, 1,000 of them held out; the fast engine, as many threads as it chooses. Seconds are wall time
-of training alone, measured between about 30 looks at the held-out names. Needs matplotlib.
+Names of the built-in list, 1,000 of them held out; the fast engine, as many threads as it chooses. Seconds are wall
+time of training alone, between about 30 looks at the held-out names. Needs matplotlib.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def plot(found: dict[str, Any]) -> None:
     for name, loss in found["baselines"].items():
         if name not in ("uniform", "1-gram"):
             axis.axhline(loss, color="0.6", linewidth=0.8, linestyle="--")
-            axis.annotate(f"{name} {loss:.2f}", (1, loss), (4, -3), axis.get_yaxis_transform(), "offset points", fontsize=8)
+            at = axis.get_yaxis_transform()
+            axis.annotate(f"{name} {loss:.2f}", (1, loss), (4, -3), at, "offset points", fontsize=8)
     for name, points in found["presets"].items():
         seconds, losses = zip(*points[1:])
         axis.semilogx(seconds, losses, "o-", markersize=3, label=f"{name}: {losses[-1]:.3f} in {seconds[-1]:.2g} s")

@@ -12,7 +12,7 @@ from torch.nn import functional
 from microgpt.config import Config
 
 Batch = Sequence[Sequence[int]]
-Padded = tuple[Tensor, Tensor, Tensor | None]  # ids and targets [document][position]; weights in the loss, if they differ
+Padded = tuple[Tensor, Tensor, Tensor | None]  # ids, targets, weights in the loss if they differ: [document][position]
 
 
 def rms_norm(x: Tensor) -> Tensor:

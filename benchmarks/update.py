@@ -1,7 +1,7 @@
-"""Measure this machine into results.json, and write the README's table from that file.
+"""Measure this machine into results.json, and write the tables of README and docs/speed.md from that file.
 
-python benchmarks/update.py            measure, write results.json, rewrite the table
-python benchmarks/update.py --tables   rewrite the table from the figures kept
+python benchmarks/update.py            measure, write results.json, rewrite the tables
+python benchmarks/update.py --tables   rewrite the tables from the figures kept
 --peer NAME=COMMAND                    also time this command, as `microgpt bench` does; as often as wanted
 """
 
@@ -15,8 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fast_tables import bars, fast_figures, number
+
 HERE = Path(__file__).parent
-RESULTS, README = HERE / "results.json", HERE.parent / "README.md"
+RESULTS, README, SPEED = HERE / "results.json", HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
 
 
@@ -31,7 +33,10 @@ def main() -> None:
         results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    README.write_text(with_figures(README.read_text(), json.loads(RESULTS.read_text())))
+    results = json.loads(RESULTS.read_text())
+    README.write_text(between_marks(README.read_text(), figures(results)))
+    if results.get("fast"):
+        SPEED.write_text(between_marks(SPEED.read_text(), bars(results["machine"], results["fast"])))
 
 
 def output(*command: str) -> dict[str, Any]:
@@ -41,10 +46,10 @@ def output(*command: str) -> dict[str, Any]:
     return found
 
 
-def with_figures(text: str, results: dict[str, Any]) -> str:
+def between_marks(text: str, table: str) -> str:
     """The text with the part between the marks written anew."""
     before, rest = text.split(BEGIN)
-    return before + BEGIN + figures(results) + END + rest.split(END)[1]
+    return before + BEGIN + table + END + rest.split(END)[1]
 
 
 def figures(results: dict[str, Any]) -> str:
@@ -58,32 +63,6 @@ def figures(results: dict[str, Any]) -> str:
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
         lines.append(f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |")
     return "\n".join([*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""])
-
-
-def fast_figures(found: dict[str, Any] | None) -> list[str]:
-    """The fast engine beside others: a row an engine, a column a setting."""
-    if found is None:
-        return []
-    peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
-    torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
-    lines = ["", f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak."]
-    units = dict.fromkeys(race["unit"] for race in found["races"])
-    for unit in units:
-        races = [race for race in found["races"] if race["unit"] == unit]
-        lines += ["", " | ".join([f"| {unit}", *(race["what"] for race in races)]) + " |", "|---" * (len(races) + 1) + "|"]
-        for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
-            found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]
-            cells = [cell(row) if row else "" for row in found_rows]
-            lines.append(" | ".join([f"| {name.replace('PyTorch', torch)}", *cells]) + " |")
-    return lines
-
-
-def cell(row: dict[str, Any]) -> str:
-    """Median, lowest and highest, share of the peak; or why there is nothing."""
-    if "missing" in row:
-        return str(row["missing"])
-    share = f" ({row['peak_share']:.0%})" if "peak_share" in row else ""
-    return f"{number(row['median'])}, {number(row['low'])}–{number(row['high'])}{share}"
 
 
 def browser_figures(found: dict[str, Any] | None) -> list[str]:
@@ -106,11 +85,6 @@ def browser_figures(found: dict[str, Any] | None) -> list[str]:
         "|---|---|",
         *(f"| {name} | {text} |" for name, text in rows.items()),
     ]
-
-
-def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":
