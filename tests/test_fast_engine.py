@@ -332,6 +332,8 @@ def test_what_does_not_fit_is_refused_with_a_python_error() -> None:
     with pytest.raises(ValueError):
         FastEngine(config, 6, state_for(config, 6, 1), isa="mmx")
     with pytest.raises(ValueError):
+        _native.fast_peak("mmx")
+    with pytest.raises(ValueError):
         engine.generate(1, array("d", [0.5] * 9), [1] * 6, 1.0, 0, 1.0, never)
     with pytest.raises(ValueError):
         engine.generate(1, array("d", [1.0] * 9), [], 1.0, 0, 1.0, never)
