@@ -33,10 +33,16 @@ def main() -> None:
         results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    results = json.loads(RESULTS.read_text())
-    README.write_text(between_marks(README.read_text(), figures(results)))
+    for path, text in texts(json.loads(RESULTS.read_text())).items():
+        path.write_text(text)
+
+
+def texts(results: dict[str, Any]) -> dict[Path, str]:
+    """The files with tables, written anew from these figures."""
+    found = {README: between_marks(README.read_text(), figures(results))}
     if results.get("fast"):
-        SPEED.write_text(between_marks(SPEED.read_text(), bars(results["machine"], results["fast"])))
+        found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
+    return found
 
 
 def output(*command: str) -> dict[str, Any]:

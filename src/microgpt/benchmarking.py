@@ -65,7 +65,8 @@ def _processor() -> str:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or "unknown"
-    found = dict(map(str.strip, line.split(":", 1)) for line in text.splitlines() if ":" in line)
+    lines = (line.partition(":") for line in text.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
     numbers = ", ".join(f"{key.removeprefix('cpu ')} {found[key]}" for key in ("cpu family", "model") if key in found)
     return found.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
