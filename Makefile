@@ -1,6 +1,6 @@
 # make demo   train on the built-in names and print 20 new ones       make test   run the tests
 # make        build, test and lint                                    make soak   the long tests too
-# make bench  measure this machine and rewrite the README's table
+# make bench  measure this machine and rewrite the tables    make plots  growth, and held-out loss against time
 # Both work from a bare clone: they make the environment in .venv first.
 
 PYTHON ?= python3
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 SOURCES := pyproject.toml $(wildcard CMakeLists.txt src/native/*)
 
-.PHONY: all build demo test soak bench lint docs clean
+.PHONY: all build demo test soak bench plots lint docs clean
 
 all: build test lint
 
@@ -32,6 +32,11 @@ soak: build
 
 bench: build
 	$(BIN)/python benchmarks/update.py
+
+plots: build
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8'
+	$(BIN)/python benchmarks/growth.py
+	$(BIN)/python benchmarks/quality.py
 
 lint: build
 	$(BIN)/ruff check

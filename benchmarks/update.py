@@ -1,11 +1,13 @@
-"""Measure this machine into results.json, and write the README's table from that file.
+"""Measure this machine into results.json, and write the tables of README and docs/speed.md from that file.
 
-python benchmarks/update.py            measure, write results.json, rewrite the table
-python benchmarks/update.py --tables   rewrite the table from the figures kept
+python benchmarks/update.py            measure, write results.json, rewrite the tables
+python benchmarks/update.py --tables   rewrite the tables from the figures kept
+--peer NAME=COMMAND                    also time this command, as `microgpt bench` does; as often as wanted
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -13,17 +15,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from fast_tables import bars, fast_figures, number
+
 HERE = Path(__file__).parent
-RESULTS, README = HERE / "results.json", HERE.parent / "README.md"
+RESULTS, README, SPEED = HERE / "results.json", HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
 
 
 def main() -> None:
-    if "--tables" not in sys.argv:
-        results = output("-m", "microgpt", "bench", "--json", "--seconds", "5")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
+    args = parser.parse_args()
+    if not args.tables:
+        peers = [f"--peer={peer}" for peer in args.peer]
+        results = output("-m", "microgpt", "bench", "--json", "--seconds", "5", *peers)
+        results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
-    README.write_text(with_figures(README.read_text(), json.loads(RESULTS.read_text())))
+    for path, text in texts(json.loads(RESULTS.read_text())).items():
+        path.write_text(text)
+
+
+def texts(results: dict[str, Any]) -> dict[Path, str]:
+    """The files with tables, written anew from these figures."""
+    found = {README: between_marks(README.read_text(), figures(results))}
+    if results.get("fast"):
+        found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
+    return found
 
 
 def output(*command: str) -> dict[str, Any]:
@@ -33,10 +52,10 @@ def output(*command: str) -> dict[str, Any]:
     return found
 
 
-def with_figures(text: str, results: dict[str, Any]) -> str:
+def between_marks(text: str, table: str) -> str:
     """The text with the part between the marks written anew."""
     before, rest = text.split(BEGIN)
-    return before + BEGIN + figures(results) + END + rest.split(END)[1]
+    return before + BEGIN + table + END + rest.split(END)[1]
 
 
 def figures(results: dict[str, Any]) -> str:
@@ -49,7 +68,7 @@ def figures(results: dict[str, Any]) -> str:
         span = f"{number(one['low'])}–{number(one['high'])} {unit}"
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
         lines.append(f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |")
-    return "\n".join([*lines, *browser_figures(results.get("browser")), ""])
+    return "\n".join([*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""])
 
 
 def browser_figures(found: dict[str, Any] | None) -> list[str]:
@@ -72,11 +91,6 @@ def browser_figures(found: dict[str, Any] | None) -> list[str]:
         "|---|---|",
         *(f"| {name} | {text} |" for name, text in rows.items()),
     ]
-
-
-def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ def test_gradients_equal_the_exact_engines_on_many_shapes(case: tuple[Config, in
 
 @pytest.mark.soak
 @settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
-@given(cases(largest=150), st.sampled_from(ISAS))
+@given(cases(largest=256), st.sampled_from(ISAS))
 def test_gradients_equal_the_exact_engines_on_wide_shapes(case: tuple[Config, int, int], isa: str) -> None:
     check_gradients(*case, isa, ExactEngine)
 
@@ -331,6 +331,8 @@ def test_what_does_not_fit_is_refused_with_a_python_error() -> None:
         FastEngine(config, 7, state_for(config, 6, 1))
     with pytest.raises(ValueError):
         FastEngine(config, 6, state_for(config, 6, 1), isa="mmx")
+    with pytest.raises(ValueError):
+        _native.fast_peak("mmx")
     with pytest.raises(ValueError):
         engine.generate(1, array("d", [0.5] * 9), [1] * 6, 1.0, 0, 1.0, never)
     with pytest.raises(ValueError):

@@ -60,11 +60,15 @@ def machine() -> dict[str, str]:
 
 
 def _processor() -> str:
+    """The processor's name; with its family and model, because generations share names."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or "unknown"
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    lines = (line.partition(":") for line in text.splitlines())
+    found = {name.strip(): value.strip() for name, _, value in lines}
+    numbers = ", ".join(f"{key.removeprefix('cpu ')} {found[key]}" for key in ("cpu family", "model") if key in found)
+    return found.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
 
 def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:

@@ -249,6 +249,8 @@ private:
 void bind_fast(nb::module_& m) {
     m.def("fast_isas", &fast::instruction_sets,
           "Instruction sets the fast engine can use on this machine, best first.");
+    m.def("fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
+          "float32 operations a second of one core with that instruction set, from registers alone.");
     nb::class_<FastEngine>(m, "Fast", "A model in float32. See microgpt.engines.fast.")
         .def(nb::init<int, int, int, int, int, double, double, double, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
                       const std::string&>(),

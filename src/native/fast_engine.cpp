@@ -88,7 +88,7 @@ void Engine::make_items() {
         products_.push_back({&layers_[i].qkv, a.d_qkv, a.normed1, qs, es});
     }
     items_.clear();
-    constexpr size_t kItem = 16384;  // weights in a part, about
+    constexpr size_t kItem = 4096;  // weights in a part, about: small, so that threads end together
     const int table_rows =
         padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
     for (const Table* t : {&model_.wte, &model_.wpe}) {

@@ -1,9 +1,10 @@
 // The kernels of one instruction set, MICROGPT_ISA, as a table of functions. Included once by each of
-// fast_base.cpp, fast_avx2.cpp and fast_avx512.cpp, which differ in their compiler flags alone.
+// fast_baseline.cpp, fast_avx2.cpp and fast_avx512.cpp, which differ in their compiler flags alone.
 #pragma once
 
 #include "fast_muon.hpp"
 #include "fast_pass.hpp"
+#include "fast_peak.hpp"
 #include "fast_update.hpp"
 
 namespace microgpt::fast::MICROGPT_ISA {
@@ -15,7 +16,8 @@ inline void log_probabilities(const Model& model, const Rows& rows, const Group&
 template <int EMBD, int HEAD>
 Kernels table(const char* name) {
     return {name,     kLanes,         forward<EMBD, HEAD>, log_probabilities, backward<EMBD, HEAD>,
-            gradient, table_gradient, update_matrix,       update_table,      muon};
+            gradient, table_gradient, update_matrix,       update_table,      muon,
+            multiply_add};
 }
 
 // Widths known to the compiler where loops are short: 16 and 32. Beyond, only the head's width matters.

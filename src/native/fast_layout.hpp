@@ -150,6 +150,8 @@ struct Kernels {
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);
     void (*muon)(const Matrix&, int first, int last, const MuonUpdate&, float* memory);
+    // Products and sums in registers alone; `operations`: how many. The result means nothing.
+    double (*multiply_add)(long rounds, double& operations);
 };
 
 }  // namespace microgpt::fast

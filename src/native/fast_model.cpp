@@ -1,13 +1,14 @@
 // The fast engine's weights: sizes, padding, packing, and the way to float64 and back.
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <limits>
 
 #include "fast.hpp"
 
 namespace microgpt::fast {
 
-Kernels kernels_base(const Model&);
+Kernels kernels_baseline(const Model&);
 #ifdef MICROGPT_AVX2
 Kernels kernels_avx2(const Model&);
 #endif
@@ -26,7 +27,7 @@ std::vector<std::string> instruction_sets() {
 #ifdef MICROGPT_AVX2
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back("avx2");
 #endif
-    found.push_back("base");
+    found.push_back("baseline");
     return found;
 }
 
@@ -41,9 +42,15 @@ Kernels kernels_named(const std::string& name, const Model& model) {
 #ifdef MICROGPT_AVX2
         if (known == "avx2") return kernels_avx2(model);
 #endif
-        return kernels_base(model);
+        return kernels_baseline(model);
     }
     throw std::invalid_argument("this machine has no instruction set '" + name + "'");
+}
+
+double thread_seconds() {
+    timespec now{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
 // Rows that are a multiple of 4 KiB apart would all fall into the same few sets of the cache: an odd number of
@@ -72,6 +79,20 @@ void check(const Settings& s, size_t count) {
 }
 
 }  // namespace
+
+double peak(const std::string& instructions) {
+    const Kernels kernels = kernels_named(instructions, Model{});
+    double best = 0.0;
+    for (int run = 0; run < 25; run++) {
+        double operations = 0.0;
+        const double began = thread_seconds();
+        volatile double sum = kernels.multiply_add(200'000, operations);
+        const double seconds = thread_seconds() - began;
+        (void)sum;
+        best = std::max(best, operations / seconds);
+    }
+    return best;
+}
 
 Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v, size_t count,
                int64_t step)

@@ -69,9 +69,10 @@ MICROGPT_INLINE void store(float* to, Floats<L> x) {
     __builtin_memcpy(to, &x, sizeof x);
 }
 
+// x - 0 is x, so that this is a broadcast alone; 0 + x is not for -0, and costs an addition each time.
 template <int L>
 MICROGPT_INLINE Floats<L> spread(float x) {
-    return Floats<L>{} + x;
+    return x - Floats<L>{};
 }
 
 template <int L>

@@ -15,7 +15,7 @@ compile() { # NAME SOURCE FLAGS...
     ${CXX:-g++} $flags "$@" -c "$source" -o "$out/$name.o"
     objects="$objects $out/$name.o"
 }
-compile base "$native/fast_base.cpp"
+compile baseline "$native/fast_baseline.cpp"
 if [ "$(uname -m)" = x86_64 ]; then
     compile avx2 "$native/fast_avx2.cpp" -mavx2 -mfma
     compile avx512 "$native/fast_avx512.cpp" -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma

@@ -1,0 +1,78 @@
+"""The tables that are made of the figures of fast.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# What was asked for: share of the core's peak that n_embd (batch 16) reaches; how often PyTorch eager takes the time.
+SHARES = {16: 0.55, 32: 0.69, 64: 0.80, 128: 0.84}
+TIMES_PYTORCH = {16: 50, 128: 4}
+
+
+def fast_figures(found: dict[str, Any] | None) -> list[str]:
+    """The fast engine beside others: a row an engine, a column a setting."""
+    if found is None:
+        return []
+    peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
+    torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
+    lines = ["", f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak."]
+    units = dict.fromkeys(race["unit"] for race in found["races"])
+    for unit in units:
+        races = [race for race in found["races"] if race["unit"] == unit]
+        head = " | ".join([f"| {unit}", *(race["what"] for race in races)])
+        lines += ["", head + " |", "|---" * (len(races) + 1) + "|"]
+        for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
+            found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]
+            cells = [cell(row) if row else "" for row in found_rows]
+            lines.append(" | ".join([f"| {name.replace('PyTorch', torch)}", *cells]) + " |")
+    return lines
+
+
+def cell(row: dict[str, Any]) -> str:
+    """Median, lowest and highest, share of the peak; or why there is nothing."""
+    if "missing" in row:
+        return str(row["missing"])
+    share = f" ({row['peak_share']:.0%})" if "peak_share" in row else ""
+    return f"{number(row['median'])}, {number(row['low'])}–{number(row['high'])}{share}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
+    """What was asked of the fast engine beside what this machine shows, as a Markdown table."""
+    races = {race["what"]: {row["engine"]: row for row in race["rows"]} for race in found["races"]}
+    rows = []
+
+    def compare(what: str, race: str, slow: str, fast: str, bar: float) -> None:
+        a, b = races[race].get(slow, {}), races[race][fast]
+        seen = a["median"] / b["median"] if "median" in a else None
+        text = f"{seen:.1f} times" if seen else a.get("missing", "not measured")
+        rows.append((what, f"at least {bar:g} times", text, verdict(seen is not None and seen >= bar)))
+
+    isas = list(found["peak_gflops"])
+    best, eager = f"fast {isas[0]}", "PyTorch eager"
+    for isa in isas[:2]:
+        median = races["n_embd 16, batch 1"][f"fast {isa}"]["median"]
+        rows.append((f"n_embd 16, batch 1, {isa}", "at most 4.6 us", f"{median:.2f} us", verdict(median <= 4.6)))
+    for n_embd, bar in SHARES.items():
+        for isa in isas[:2]:
+            share = races[f"n_embd {n_embd}, batch 16"][f"fast {isa}"]["peak_share"]
+            what = f"n_embd {n_embd}, batch 16, {isa}: share of its peak"
+            rows.append((what, f"at least {bar:.0%}", f"{share:.0%}", verdict(share >= bar)))
+    for n_embd, times in TIMES_PYTORCH.items():
+        compare(f"PyTorch eager, n_embd {n_embd}, batch 16", f"n_embd {n_embd}, batch 16", eager, best, times)
+    one, two = "fast, threads 1", "fast, threads 2"
+    compare("two threads, n_embd 64, batch 64", "n_embd 64, batch 64", one, two, 1.6)
+    for name in (one, two):
+        race = f"nanoGPT's character setting, {name.removeprefix('fast, ')}"
+        compare(f"PyTorch eager, {race}", race, eager, name, 2)
+    lines = ["| what | asked | seen | reached |", "|---|---|---|---|"]
+    lines += [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([f"{machine['processor']}, {machine['cores']} cores; {machine['date']}.", "", *lines, ""])
+
+
+def verdict(reached: bool) -> str:
+    return "yes" if reached else "no"
