@@ -16,14 +16,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from microgpt import benchmarking, config, corpus, ngrams, scoring
+from microgpt import benchmarking, corpus, ngrams, scoring
 from microgpt.config import Config
-from microgpt.training import Session, settle_block_size
+from microgpt.recipes import PRESETS, recipe
+from microgpt.training import Session
 
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "quality.json", HERE.parent / "docs" / "quality.svg"
 HELD_OUT, LOOKS = 1000, 30
-PRESETS: dict[str, dict[str, Any]] = getattr(config, "PRESETS", {"reference": {}})
 
 
 def never() -> bool:
@@ -32,9 +32,7 @@ def never() -> bool:
 
 def start(preset: str) -> Session:
     source = corpus.builtin()
-    values = dict(PRESETS[preset])
-    values["block_size"] = settle_block_size(values.get("block_size", Config().block_size), source.documents)
-    values["val"] = HELD_OUT / len(source.documents)
+    values = recipe(preset, source.documents) | {"val": HELD_OUT / len(source.documents)}
     return Session.start(Config(**values), source, "fast")
 
 
