@@ -1,6 +1,6 @@
 # make demo   train on the built-in names and print 20 new ones       make test   run the tests
 # make        build, test and lint                                    make soak   the long tests too
-# make bench  measure this machine and rewrite the tables    make plots  growth, and held-out loss against time
+# make bench  measure this machine and rewrite the tables    make plots  growth, and held-out loss against time (LISTS='NAME=FILE ...': of these lists too)
 # Both work from a bare clone: they make the environment in .venv first.
 
 PYTHON ?= python3
@@ -36,7 +36,8 @@ bench: build
 plots: build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'matplotlib>=3.8'
 	$(BIN)/python benchmarks/growth.py
-	$(BIN)/python benchmarks/quality.py
+	$(BIN)/python benchmarks/quality.py $(LISTS)
+	$(BIN)/python benchmarks/update.py --tables
 
 lint: build
 	$(BIN)/ruff check

@@ -90,6 +90,24 @@ def measure(path: str, looks: int) -> dict[str, Any]:
     return result
 
 
+def table(found: dict[str, Any]) -> str:
+    """A Markdown table of the losses and seconds, machine and date above it."""
+    m, lists = found["machine"], found["lists"]
+    shown = ["2-gram", "5-gram", *PRESETS]
+    lines = [f"{m['processor']}, {m['cores']} cores; {m['date']}. Seconds are wall time of training.", ""]
+    lines += [f"| 1,000 held out of | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
+    for name, one in lists.items():
+        for which in ("held out", "unseen"):
+            losses_of_models = [one["models"][model] for model in shown]
+            cells = [
+                f"{x[which]:.3f}" + (f" ({x['seconds']:.2g} s)" if "seconds" in x and which == "held out" else "")
+                for x in losses_of_models
+            ]
+            what = f"{one['documents']:,} {name}" if which == "held out" else f"{name}, only those nowhere in the rest"
+            lines.append(f"| {what} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
 def plot(found: dict[str, Any]) -> None:
     import matplotlib
 

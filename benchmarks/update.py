@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import quality
 from fast_tables import bars, fast_figures, number
 
 HERE = Path(__file__).parent
 RESULTS, README, SPEED = HERE / "results.json", HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
+QUALITY_MARKS = ("<!-- quality: written by make plots -->\n", "<!-- end of quality -->\n")
 
 
 def main() -> None:
@@ -39,7 +41,8 @@ def main() -> None:
 
 def texts(results: dict[str, Any]) -> dict[Path, str]:
     """The files with tables, written anew from these figures."""
-    found = {README: between_marks(README.read_text(), figures(results))}
+    readme = between_marks(README.read_text(), figures(results))
+    found = {README: between_marks(readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS)}
     if results.get("fast"):
         found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
     return found
@@ -52,10 +55,10 @@ def output(*command: str) -> dict[str, Any]:
     return found
 
 
-def between_marks(text: str, table: str) -> str:
+def between_marks(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
     """The text with the part between the marks written anew."""
-    before, rest = text.split(BEGIN)
-    return before + BEGIN + table + END + rest.split(END)[1]
+    before, rest = text.split(begin)
+    return before + begin + table + end + rest.split(end)[1]
 
 
 def figures(results: dict[str, Any]) -> str:

@@ -29,15 +29,11 @@ class Config:
     n_layer: int = _option(1, 1, 256, "Layers, each an attention and a multi-layer perceptron.")
     n_embd: int = _option(16, 1, 65_536, "Width of the residual stream; a multiple of n_head.")
     n_head: int = _option(4, 1, 1024, "Attention heads in a layer.")
-    block_size: int = _option(16, 1, 1_048_576, "Longest token sequence; what lies past it is cut, unless windows.")
+    block_size: int = _option(16, 1, 1_048_576, "Longest token sequence; what lies past it is cut.")
     num_steps: int = _option(1000, 1, 1_000_000_000, "Updates of the weights.", flag="--steps")
     batch_size: int = _option(1, 1, 1_048_576, "Documents whose mean loss makes one update.")
     learning_rate: float = _option(
-        0.01,
-        0.0,
-        1e12,
-        "Highest rate, that of the first update without a warm-up; it falls linearly to zero.",
-        open_low=True,
+        0.01, 0.0, 1e12, "Rate of the first update after the warm-up; it falls linearly to zero.", open_low=True
     )
     beta1: float = _option(0.85, 0.0, 1 - 2**-53, "Adam's memory of the gradient.")
     beta2: float = _option(0.99, 0.0, 1 - 2**-53, "Adam's memory of the gradient's square.")
@@ -48,7 +44,7 @@ class Config:
     warmup: int = _option(0, 0, 1_000_000_000, "Updates over which the rate rises before it falls.")
     init_std: float = _option(0.08, 0.0, 100.0, "Standard deviation of the initial weights.", open_low=True)
     seed: int = _option(42, 0, 2**64 - 1, "Fixes the order of documents, the initial weights and the coins.")
-    windows: bool = _option(False, False, True, "Longer documents are cut into pieces of a block, all of them used.")
+    windows: bool = _option(False, False, True, "Use longer documents whole, in pieces of a block.")
     val: float = _option(0.0, 0.0, 0.9, "Share of the documents held out of training.")
 
     def __post_init__(self) -> None:
