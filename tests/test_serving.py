@@ -216,6 +216,7 @@ def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -
 
 # ---- R21: exposure ----
 
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.org"])
 def test_listening_beyond_this_machine_needs_a_decision(host: str) -> None:
     process = serve("--host", host)
@@ -242,6 +243,7 @@ def test_remote_servers_want_a_token_and_do_not_log_it() -> None:
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=10)
     assert token not in out + error
+
 
 # ---- R25: nonsense ----
 

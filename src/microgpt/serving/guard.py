@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_LIMIT = 1 << 20  # bytes of one body
-HELD_LIMIT = 8 << 20  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
+HELD_LIMIT = 4 << 20  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
 PIECE = 16 << 10  # bytes read at a time, and of an answer handed on before the client has taken those before
 DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
 CONNECTIONS = 512  # open at once; more are closed at once
@@ -113,7 +113,7 @@ class Guard:
                 message = {"type": "http.response.body", "more_body": True}
             body = message.get("body", b"")
             if start is not None:
-                refused = self._held > max(0, HELD_LIMIT - len(body))
+                refused = len(body) > PIECE and self._held > max(BODY_LIMIT, HELD_LIMIT - len(body))
                 if refused:
                     await _answer(send, 503, "too many answers wait for their clients")
                 else:
@@ -130,6 +130,7 @@ class Guard:
             for at in range(0, len(body) or 1, PIECE):
                 piece = body[at : at + PIECE]
                 await send({"type": "http.response.body", "body": piece, "more_body": more or at + PIECE < len(body)})
+                await asyncio.sleep(0)  # others' turn, and the moment in which a lost connection is noticed
         finally:
             self._held -= len(body)
 
