@@ -12,6 +12,8 @@ examples:
   microgpt verify shorter.py --original mine.py --data words.txt --seeds 42,7
   microgpt verify exact --steps 50                 an engine of ours
   microgpt verify --cmd 'node port.js' --level samples
+  microgpt verify names.safetensors                does its own training, done again, give these very weights?
+  microgpt verify names.html --original names.safetensors
   microgpt verify shorter.py --form --gradients    comments and spacing kept? gradients right?
 """,
     "analyze": "examples:\n  microgpt journey analyze program.py --top 10\n",
@@ -28,9 +30,11 @@ examples:
 
 def add_verify(p: Any) -> None:
     """`microgpt verify`."""
-    p.add_argument("what", nargs="?", metavar="WHAT", help="a .py file or an engine's name")
+    p.add_argument("what", nargs="?", metavar="WHAT", help="a .py file, an engine's name, or a model's file")
     p.add_argument("--cmd", metavar="COMMAND", help="a command instead; {data}, {steps}, {seed} are filled in")
-    p.add_argument("--original", metavar="FILE", help="the program to compare with (the reference)")
+    p.add_argument(
+        "--original", metavar="FILE", help="compare with this program (the reference), an export with this model"
+    )
     p.add_argument(
         "--data", metavar="FILE", action="append", help="becomes input.txt; may be repeated (built-in names)"
     )
