@@ -77,6 +77,7 @@ def _ledger(p: Any) -> None:
     p.add_argument("--docs", default="docs", metavar="DIR", help="where tables are rewritten (docs)")
     p.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     p.add_argument("--tables", action="store_true", help="measure nothing; rewrite texts from what is recorded")
+    p.add_argument("--only", action="append", metavar="NAME", help="measure this edition alone; may be repeated")
     p.add_argument("--steps", type=int, default=20, metavar="N", help="certify over N steps, 0 for all (20)")
     p.add_argument("--python", action="append", metavar="PATH", help="certify on this Python too; may be repeated")
 
