@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
+from helpers import checkpoint_after
 
 from microgpt import MicroGPT, checkpoint, exporting
 from microgpt.cli import main
@@ -50,14 +51,13 @@ def test_a_model_is_what_its_own_settings_and_list_give(path: Path) -> None:
     assert exported.verify(str(path), None, [str(path.parent / "moved.txt")]).answer == "same"
 
 
-def test_a_model_that_was_stopped_under_way_is_verified_up_to_its_step(tmp_path: Path) -> None:
-    from helpers import checkpoint_after
-
-    stopped = checkpoint_after(3, TINY_DOCUMENTS, num_steps=9)
+@pytest.mark.parametrize("steps", [0, 3, 9])
+def test_a_model_that_was_stopped_under_way_is_verified_up_to_its_step(tmp_path: Path, steps: int) -> None:
+    stopped = checkpoint_after(steps, list(TINY_DOCUMENTS), num_steps=9)
     (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
     checkpoint.save(tmp_path / "stopped.safetensors", stopped)
     verdict = exported.verify(str(tmp_path / "stopped.safetensors"), None, [str(tmp_path / "list.txt")])
-    assert verdict.answer == "same" and "3 steps" in verdict.cases[0].case
+    assert verdict.answer == "same" and f"{steps} steps" in verdict.cases[0].case
 
 
 @pytest.mark.parametrize("what", ["parameters", "m", "v"])
