@@ -347,6 +347,7 @@ if (globalThis.process?.argv?.[1]) { // in node: is this file the script, or was
   if (existsSync(script) && import.meta.url === pathToFileURL(realpathSync(script)).href) {
     const bytes = readFileSync(process.argv[2] ?? "input.txt");
     const text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-    main(text.replace(/\r\n?/g, "\n")); // as Python's open() reads line ends
+    const settings = process.argv[3] ? { num_steps: Number(process.argv[3]) } : {};
+    main(text.replace(/\r\n?/g, "\n"), settings); // as Python's open() reads line ends
   }
 }

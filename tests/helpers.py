@@ -8,15 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from microgpt import checkpoint, corpus, files
+from conftest import Golden
+
+from microgpt import checkpoint, corpus, files, reference
 from microgpt.config import Config
+from microgpt.engines import State
 from microgpt.training import Session
 
 NAMES = ["anna", "bob", "carla", "dora", "emil", "fritz"]
@@ -116,6 +121,17 @@ def start(*args: object, folder: Path) -> subprocess.Popen[str]:
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+
+
+def recorded_start(expected: Golden) -> tuple[list[list[int]], list[str], State, random.Random]:
+    """A recorded run before its first step: shuffled documents as tokens, alphabet, state, and the draws to go on."""
+    documents = reference.read_documents(expected.data.read_text(encoding="utf-8"))
+    rng = random.Random(expected.config.seed)
+    rng.shuffle(documents)
+    alphabet = reference.alphabet_of(documents)
+    count = expected.config.parameter_count(len(alphabet) + 1)
+    weights = array("d", [rng.gauss(0, expected.config.init_std) for _ in range(count)])
+    return [reference.encode(document, alphabet) for document in documents], alphabet, State.initial(weights), rng
 
 
 def in_child(work: Callable[[], int]) -> int:

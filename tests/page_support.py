@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import skip_or_fail
+
+from microgpt import MicroGPT
 
 ROOT = Path(__file__).resolve().parent.parent
 EDITION = ROOT / "editions" / "microgpt.js"
@@ -48,3 +51,26 @@ def chromium() -> Iterator[Any]:
             yield browser
         finally:
             browser.close()
+
+
+def assert_shows(page: Any, model: MicroGPT, text: str) -> None:
+    """Every number that the page shows of a model is the Python engine's, within 1e-12: traced text and next update."""
+    page.locator("#text").fill(text)
+    for _ in range(400):
+        if page.evaluate("window.microgpt.trace?.text") == text:
+            break
+        page.wait_for_timeout(50)
+    shown, expected = page.evaluate("window.microgpt.trace"), model.explain(text)
+    flat = [number for layer in expected.attention for head in layer for row in head for number in row]
+    found = [number for layer in shown["attention"] for head in layer for row in head for number in row]
+    assert found == pytest.approx(flat, abs=1e-12)
+    for row, exact in zip(shown["probabilities"], expected.probabilities, strict=True):
+        assert row == pytest.approx(exact, abs=1e-12)
+    view = page.evaluate(
+        "(({loss, documents, parameters, gradients}) => ({loss, documents, parameters: [...parameters],"
+        " gradients: [...gradients]}))(window.microgpt.view)"
+    )
+    loss, gradients = model.engine_.gradients([model.tokenizer_.encode(one) for one in view["documents"]])
+    assert view["parameters"] == list(model.engine_.state().parameters)
+    assert view["loss"] == pytest.approx(loss, abs=1e-12)
+    assert view["gradients"] == pytest.approx(list(gradients), abs=1e-12)

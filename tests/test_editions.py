@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, SHARED
+from conftest import HERE, SHARED, skip_or_fail
 from zoo.base import DATA, changed, small_reference
 
+from microgpt import corpus
 from microgpt.cli import main
 from microgpt.journey import form, gradients, ledger, steps
-from microgpt.journey.programs import Program, Settings, python_program, reference_program
+from microgpt.journey.programs import Program, Settings, command_program, python_program, reference_program
+from microgpt.journey.rewrite import with_settings
 from microgpt.journey.sandbox import Limits
 from microgpt.journey.verify import Verifier, cases_for, render
 
@@ -99,6 +102,32 @@ def test_golf_is_below_the_public_record_and_uses_the_standard_library_alone() -
     assert b"exec" not in source and source.isascii()  # no compressed program inside
 
 
+# ---- microgpt.js ---------------------------------------------------------------------------------
+
+
+def node_program(arguments: str) -> Program:
+    node = shutil.which("node")
+    if node is None:
+        skip_or_fail("node", "node is not installed")
+    return command_program(f"{node} {EDITIONS / 'microgpt.js'} {arguments}")
+
+
+def test_the_javascript_edition_prints_what_the_reference_prints() -> None:
+    cases = cases_for([("twelve names", DATA)], steps=20)
+    verdict = Verifier(reference_program(), "printed").verify(node_program("{data} {steps}"), cases)
+    assert verdict.answer == "same", render(verdict)
+    other = Program("another seed", with_settings(REFERENCE, None, 43))
+    assert Verifier(other, "printed").verify(node_program("{data} {steps}"), cases).answer == "different"
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_the_javascript_edition_prints_the_whole_reference_run() -> None:
+    text = "\n".join(corpus.builtin().documents).encode() + b"\n"
+    verdict = Verifier(reference_program(), "printed").verify(node_program("{data}"), cases_for([("names", text)]))
+    assert verdict.answer == "same", render(verdict)
+
+
 # ---- The ladder ----------------------------------------------------------------------------------
 
 
@@ -150,8 +179,6 @@ def test_the_ledger_is_up_to_date(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_edition_changed_since_its_certificate_makes_the_ledger_stale(tmp_path: Path) -> None:
-    import shutil
-
     copy = tmp_path / "editions"
     shutil.copytree(EDITIONS, copy)
     assert ledger.stale(copy, tmp_path / "docs") == []
@@ -170,6 +197,29 @@ def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) 
     assert found["short.py"]["pythons"] == [version]
     assert found["golf.py"]["pythons"] == []
     assert found["short.py"]["seconds_a_step"] > 0 and found["short.py"]["memory"] > 1e6
+
+
+def test_without_node_the_ledger_says_that_the_script_is_not_certified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "microgpt.js").write_text("console.log(1);\n")
+    cases = cases_for([("two names", b"al\nbo\n")], steps=1)
+    if shutil.which("node"):
+        found = ledger.measure(tmp_path, cases, {}, only=["microgpt.js"])
+        assert found["microgpt.js"]["why"] == "it was different"
+    monkeypatch.setattr(ledger.shutil, "which", lambda name: None)
+    ledger.write(tmp_path, tmp_path / "docs", ledger.measure(tmp_path, cases, {}, only=["microgpt.js"]))
+    assert "not certified: there was no node" in (tmp_path / "LEDGER.md").read_text()
+    assert "microgpt.js is not certified: there was no node" in ledger.stale(tmp_path, tmp_path / "docs")
+
+
+def test_measuring_one_edition_keeps_what_is_recorded_of_the_others(tmp_path: Path) -> None:
+    (tmp_path / "ladder").mkdir()
+    for name in ("short.py", "ladder/1_counts.py"):
+        (tmp_path / name).write_text("print(1)\n")
+    (tmp_path / "ledger.json").write_text('{"short.py": {"sha256": "kept"}}')
+    found = ledger.measure(tmp_path, cases_for([("two names", b"al\nbo\n")]), {}, only=["ladder/1_counts.py"])
+    assert found["short.py"] == {"sha256": "kept"} and len(found["ladder/1_counts.py"]["sha256"]) == 64
 
 
 def test_editions_run_as_plain_scripts(tmp_path: Path) -> None:

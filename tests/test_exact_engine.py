@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from conftest import GOLDENS, golden
+from helpers import recorded_start
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -61,17 +62,11 @@ def run_golden(name: str, **ways: str) -> None:
     """The recorded run, whole, one step a call: losses, parameters after every step, samples."""
     expected = golden(name)
     config = expected.config
-    documents = reference.read_documents(expected.data.read_text(encoding="utf-8"))
-    rng = random.Random(config.seed)
-    rng.shuffle(documents)
-    alphabet = reference.alphabet_of(documents)
-    count = config.parameter_count(len(alphabet) + 1)
-    weights = array("d", [rng.gauss(0, config.init_std) for _ in range(count)])
-    engine = ExactEngine(config, len(alphabet) + 1, State.initial(weights), **ways)
+    documents, alphabet, start, rng = recorded_start(expected)
+    engine = ExactEngine(config, len(alphabet) + 1, start, **ways)
     for step in range(config.num_steps):
-        batch = [reference.encode(documents[i], alphabet) for i in reference.batch_indices(step, 1, len(documents))]
         rate = reference.learning_rate_at(step, config.num_steps, config.learning_rate)
-        run = engine.steps([batch], [rate], never)
+        run = engine.steps([[documents[step % len(documents)]]], [rate], never)
         assert [loss.hex() for loss in run.losses] == [expected.loss_hex[step]], f"loss of step {step}"
         digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
         assert digest == expected.params_sha256[step], f"parameters after step {step}"

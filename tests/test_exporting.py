@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS
-from page_support import chromium, node
+from page_support import assert_shows, chromium, node
 
 from microgpt import MicroGPT, checkpoint, exporting
 from microgpt.errors import ConfigError
@@ -88,18 +88,13 @@ def test_page_opens_with_the_model_offline_and_runs_no_string_of_it(folder: Path
             if page.evaluate("!!(window.microgpt?.busy === false && window.microgpt.lines.uniform)"):
                 break
             page.wait_for_timeout(50)
-        shown = page.evaluate("[...window.microgpt.view.parameters]")
-        assert shown == list(model.engine_.state().parameters)
         saved = checkpoint.load(path)
         coins = saved.draws.coins(20 * 16)
         expected = model.engine_.generate(20, coins, [], 0.5, 0, 1.0, lambda: False).documents
         samples = page.evaluate("window.microgpt.samples.map((one) => one.text)")
         assert samples == [model.tokenizer_.decode(tokens) for tokens in expected]
-        page.locator("#text").fill("abba")
-        page.wait_for_timeout(300)
-        rows = page.evaluate("window.microgpt.trace.probabilities")
-        for row, exact in zip(rows, model.explain("abba").probabilities, strict=True):
-            assert row == pytest.approx(exact, abs=1e-12)
+        assert_shows(page, model, "abba")
+        assert not page.locator("#course").is_visible()  # it came trained: there is no course to show
         assert page.evaluate("window.hit") is None
         assert complaints == []
         assert {url for url in asked if not url.startswith(("blob:", "data:"))} == {output.as_uri()}

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import golden
+from helpers import recorded_start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -135,14 +136,9 @@ def test_gradients_equal_finite_differences_of_the_exact_engines_loss() -> None:
 def test_all_losses_of_a_recorded_run_are_within_a_thousandth(name: str, isa: str) -> None:
     expected = golden(name)
     config = expected.config
-    documents = reference.read_documents(expected.data.read_text(encoding="utf-8"))
-    rng = random.Random(config.seed)
-    rng.shuffle(documents)
-    alphabet = reference.alphabet_of(documents)
-    count = config.parameter_count(len(alphabet) + 1)
-    state = State.initial(array("d", [rng.gauss(0, config.init_std) for _ in range(count)]))
+    documents, alphabet, state, _ = recorded_start(expected)
     steps = range(config.num_steps)
-    batches = [[reference.encode(documents[step % len(documents)], alphabet)] for step in steps]
+    batches = [[documents[step % len(documents)]] for step in steps]
     rates = [reference.learning_rate_at(step, config.num_steps, config.learning_rate) for step in steps]
     run = FastEngine(config, len(alphabet) + 1, state, isa=isa).steps(batches, rates, never)
     assert run.end == "done"

@@ -23,26 +23,24 @@ from microgpt.journey.gist import Gist, prepare, publish
 from microgpt.journey.programs import Program
 from microgpt.journey.verify import Verifier, cases_for
 
-# The request bodies of "create a gist" and "update a gist" in GitHub's published OpenAPI description, 2022-11-28.
-FILE = {"type": "object", "properties": {"content": {"type": "string"}, "filename": {"type": ["string", "null"]}}}
-CREATE = {
-    "type": "object",
-    "properties": {
-        "description": {"type": "string"},
-        "files": {"type": "object", "minProperties": 1, "additionalProperties": {**FILE, "required": ["content"]}},
-        "public": {"oneOf": [{"type": "boolean"}, {"type": "string", "enum": ["true", "false"]}]},
-    },
-    "required": ["files"],
-    "additionalProperties": False,
-}
-UPDATE = {
-    "type": ["object", "null"],
-    "properties": {
-        "description": {"type": "string"},
-        "files": {"type": "object", "additionalProperties": {**FILE, "type": ["object", "null"]}},
-    },
-    "additionalProperties": False,
-}
+PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))["operations"]
+
+
+def json_schema(described: Any) -> Any:
+    """An OpenAPI 3.0 schema as JSON Schema: `nullable` is a type there. Names it does not describe are refused too."""
+    if isinstance(described, list):
+        return [json_schema(one) for one in described]
+    if not isinstance(described, dict):
+        return described
+    found = {name: json_schema(value) for name, value in described.items() if name not in ("nullable", "example")}
+    if described.get("nullable"):
+        found["type"] = [described["type"], "null"]
+    if "properties" in described and "type" in described:
+        found["additionalProperties"] = False
+    return found
+
+
+CREATE, UPDATE = (json_schema(PUBLISHED[name]) for name in ("POST /gists", "PATCH /gists/{gist_id}"))
 TOKEN = "secret-token"
 
 

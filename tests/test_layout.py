@@ -41,6 +41,7 @@ ORDER = """
     journey.recording
     journey.compare journey.programs
     journey.gradients journey.verify
+    journey.exported
     journey.ledger
     journey.gist journey.remind
     commands

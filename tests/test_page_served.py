@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
-from page_support import chromium
+from page_support import assert_shows, chromium
 
 from microgpt import MicroGPT
 
@@ -39,7 +39,7 @@ def test_served_page_shows_the_model_and_asks_for_nothing_else(tmp_path: Path) -
                     if page.evaluate("!!(window.microgpt?.busy === false && window.microgpt.lines.uniform)"):
                         break
                     page.wait_for_timeout(50)
-                assert page.evaluate("[...window.microgpt.view.parameters]") == list(model.engine_.state().parameters)
+                assert_shows(page, model, "abba")
                 policy = answer.headers["content-security-policy"]
                 assert "default-src 'none'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
                 assert [url for url in asked if not url.startswith(("blob:", "data:"))] == [address]
@@ -52,6 +52,7 @@ def test_served_page_shows_the_model_and_asks_for_nothing_else(tmp_path: Path) -
                         break
                     page.wait_for_timeout(50)
                 assert page.evaluate("window.microgpt.losses.length") == 15
+                assert page.locator("#course").is_visible()
         finally:
             process.terminate()
             process.wait(10)

@@ -1,4 +1,4 @@
-"""The HTTP interface: who may ask, what is answered, and that nothing holds it up (promises R20 to R25)."""
+"""The HTTP interface: who may ask, and what is answered (promises R20, R21, R25)."""
 
 from __future__ import annotations
 
@@ -7,40 +7,33 @@ import http.client
 import itertools
 import json
 import os
-import re
 import signal
-import socket
-import subprocess
-import sys
 import threading
-import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
+from conftest import TINY, TINY_DOCUMENTS
+from serving_support import Live, live, port_of, serve, tiny_model
 
 from microgpt import MicroGPT
-
-try:
-    import fastapi  # noqa: F401
-
-    from microgpt.serving import app as app_module
-    from microgpt.serving import guard, jobs, server
-except ImportError:
-    skip_or_fail("serve", "the serve extra is not installed")
+from microgpt.serving import app as app_module
+from microgpt.serving import guard
 
 ROUTES = [("GET", "/"), ("GET", "/healthz"), ("GET", "/openapi.json")]
 ROUTES += [("POST", f"/v1/{name}") for name in ("sample", "score", "next", "explain", "train")]
-JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture(scope="module")
 def model() -> MicroGPT:
-    return MicroGPT(**TINY, engine="scalar").fit(TINY_DOCUMENTS)
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def here(model: MicroGPT) -> Iterator[Live]:
+    with live(model) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -48,56 +41,6 @@ def model_path(model: MicroGPT, tmp_path_factory: pytest.TempPathFactory) -> Pat
     path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
     model.save(path)
     return path
-
-
-class Live:
-    """A server in a thread of this process."""
-
-    def __init__(self, model: MicroGPT | None) -> None:
-        self.app = app_module.create_app(model, "<title>page</title>")
-        self.socket = server.listen("127.0.0.1", 0, False)
-        self.port: int = self.socket.getsockname()[1]
-        self.server = server.Server(self.app, self.port, None)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
-        self.thread.start()
-        while not self.server.started:
-            time.sleep(0.01)
-
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = JSON) -> tuple[int, Any, Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        connection.close()
-        return answer.status, json.loads(text) if text.startswith("{") else text, answer.headers
-
-    def raw(self, data: bytes, timeout: float = 20) -> bytes:
-        """Everything the server answers to these bytes until it closes the connection."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout) as connection:
-            try:
-                connection.sendall(data)
-                return b"".join(iter(lambda: connection.recv(65_536), b""))
-            except ConnectionError:
-                return b""
-
-    def stop(self) -> None:
-        self.server.should_exit = True
-        self.thread.join(10)
-
-
-@contextmanager
-def live(model: MicroGPT | None) -> Iterator[Live]:
-    found = Live(model)
-    try:
-        yield found
-    finally:
-        found.stop()
-
-
-@pytest.fixture(scope="module")
-def here(model: MicroGPT) -> Iterator[Live]:
-    with live(model) as found:
-        yield found
 
 
 # ---- answers ----
@@ -274,20 +217,6 @@ def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -
 # ---- R21: exposure ----
 
 
-def serve(*arguments: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "microgpt", "serve", "--no-open", "--port", "0", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def port_of(process: subprocess.Popen[str]) -> int:
-    assert process.stderr is not None
-    for line in process.stderr:
-        found = re.search(r"serving http://[^/]*:(\d+)/", line)
-        if found:
-            return int(found[1])
-    raise AssertionError(f"the server ended with {process.wait()}")
-
-
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.0.1", "example.org"])
 def test_listening_beyond_this_machine_needs_a_decision(host: str) -> None:
     process = serve("--host", host)
@@ -314,186 +243,6 @@ def test_remote_servers_want_a_token_and_do_not_log_it() -> None:
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=10)
     assert token not in out + error
-
-
-# ---- R22: slow and greedy clients ----
-
-
-@pytest.fixture
-def hasty(model: MicroGPT, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
-    monkeypatch.setattr(guard, "DEADLINE", 1.0)
-    with live(model) as found:
-        yield found
-
-
-def trickle(here: Live, pieces: list[bytes]) -> float:
-    """Seconds until the server closes on a client that sends a piece each 0.2 s."""
-    began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
-        connection.settimeout(0.2)
-        for piece in itertools.chain(pieces, itertools.repeat(b"")):
-            assert time.monotonic() - began < 15, "the connection stays open"
-            try:
-                connection.sendall(piece)
-                if not connection.recv(65_536):
-                    break
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                break
-    return time.monotonic() - began
-
-
-@pytest.mark.parametrize("kind", ["silent", "headers", "body", "second request"])
-def test_slow_clients_are_closed_at_the_deadline(hasty: Live, kind: str) -> None:
-    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\nContent-Type: application/json\r\n".encode()
-    first = f"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\n\r\n".encode()
-    pieces = {
-        "silent": [],
-        "headers": [head, *[b"X: y\r\n"] * 60],
-        "body": [head + b"Content-Length: 500\r\n\r\n", *[b" "] * 60],
-        "second request": [first, *[b"G"] + [b"E"] * 60],
-    }[kind]
-    assert trickle(hasty, pieces) < 5
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("pieces", [[], [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 100]])
-def test_the_deadline_is_ten_seconds(here: Live, pieces: list[bytes]) -> None:
-    assert 9 < trickle(here, pieces) < 11
-
-
-@pytest.mark.parametrize(
-    "framing",
-    [b"Content-Length: 300000000", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked"],
-)
-def test_bodies_above_1_mib_are_413(here: Live, framing: bytes) -> None:
-    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n".encode()
-    body = b"100000\r\n" + b" " * 0x100000 + b"\r\n10\r\n" + b" " * 16 + b"\r\n" if b"chunked" in framing else b""
-    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
-        connection.sendall(head + framing + b"\r\n\r\n" + body)
-        assert connection.recv(1000).split()[1] in (b"413", b"400")
-
-
-def test_health_answers_beside_200_silent_connections(here: Live) -> None:
-    silent = [socket.create_connection(("127.0.0.1", here.port), 20) for _ in range(200)]
-    try:
-        assert all(here.ask("GET", "/healthz")[0] == 200 for _ in range(20))
-    finally:
-        for connection in silent:
-            connection.close()
-
-
-# ---- R23: many, and gone ----
-
-
-def test_32_parallel_seeded_requests_equal_the_command_line(here: Live, model_path: Path) -> None:
-    def ask(seed: int) -> list[str]:
-        status, found, _ = here.ask("POST", "/v1/sample", {"n": 5, "seed": seed})
-        assert status == 200
-        return found["strings"]  # type: ignore[no-any-return]
-
-    with ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(ask, range(32)))
-    for seed in (0, 31):
-        command = [sys.executable, "-m", "microgpt", "sample", str(model_path), "-n", "5", "--seed", str(seed)]
-        told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert told == "".join(f"{text}\n" for text in found[seed])
-    loaded = MicroGPT.load(model_path, engine="scalar")
-    assert found == [loaded.sample(5, seed=seed) for seed in range(32)]
-
-
-def test_the_engine_stops_when_its_client_leaves(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun, ended = threading.Event(), threading.Event()
-
-    def endless(model: Any, wanted: Any, seed: int, stop: Any) -> list[str]:
-        begun.set()
-        while not stop():
-            time.sleep(0.001)
-        ended.set()
-        return []
-
-    monkeypatch.setattr(app_module, "_sample", endless)
-    body = b"{}"
-    head = f"POST /v1/sample HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
-        connection.sendall(head.encode() + b"Content-Length: 2\r\n\r\n" + body)
-        assert begun.wait(10)
-        assert not ended.is_set()
-    assert ended.wait(1.0)  # 100 ms is the promise; a loaded machine gets more
-
-
-def test_a_full_queue_is_503_and_says_when_to_come_back(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "WAITING", 0)
-    for path, body in (("/v1/sample", {}), ("/v1/train", {"documents": ["a"]})):
-        status, _, headers = here.ask("POST", path, body)
-        assert (status, headers["retry-after"]) == (503, "1")
-
-
-def test_bodies_together_are_bounded(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "HELD_LIMIT", 1000)
-    head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n"
-    with socket.create_connection(("127.0.0.1", here.port), 20) as slow:
-        slow.sendall(head.encode() + b"Content-Length: 1000\r\n\r\n" + b" " * 900)
-        for _ in range(100):  # until the slow body has arrived
-            status, _, headers = here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})
-            if status == 503:
-                break
-            time.sleep(0.02)
-        assert (status, headers["retry-after"]) == (503, "1")
-    for _ in range(100):  # the slow client is gone, and what it held with it
-        if here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200:
-            break
-        time.sleep(0.02)
-    assert here.ask("POST", "/v1/score", {"strings": ["ab"] * 30})[0] == 200
-
-
-def test_a_job_that_takes_too_long_is_given_up(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hasty(self: Any, request: Any, work: Any, seconds: float = 0.05) -> Any:
-        return await before(self, request, work, seconds)
-
-    def endless(model: Any, wanted: Any, seed: int, stop: Any) -> list[str]:
-        while not stop():
-            time.sleep(0.001)
-        return []
-
-    before = jobs.Jobs.run
-    monkeypatch.setattr(jobs.Jobs, "run", hasty)
-    monkeypatch.setattr(app_module, "_sample", endless)
-    assert here.ask("POST", "/v1/sample", {})[0] == 503
-
-
-# ---- R24: the end ----
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("streaming", [False, True])
-def test_signals_end_the_server_within_two_seconds(number: signal.Signals, streaming: bool) -> None:
-    process = serve()
-    port = port_of(process)
-    with socket.create_connection(("127.0.0.1", port), 10) as stream:
-        if streaming:
-            body = json.dumps({"documents": ["abc", "bcd"], "num_steps": 100_000}).encode()
-            head = f"POST /v1/train HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-            stream.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
-            assert b"200 OK" in stream.recv(1000)
-        began = time.monotonic()
-        process.send_signal(number)
-        process.communicate(timeout=10)
-        assert time.monotonic() - began < 2
-    assert process.returncode in ((130,) if number == signal.SIGINT else (143, -signal.SIGTERM))
-    with socket.socket() as again:
-        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        again.bind(("127.0.0.1", port))
-
-
-def test_a_port_in_use_is_exit_75() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        process = serve("--port", str(taken.getsockname()[1]))
-        _, error = process.communicate(timeout=60)
-    assert process.returncode == 75 and "in use" in error
 
 
 # ---- R25: nonsense ----

@@ -10,10 +10,12 @@ import json
 import math
 import shutil
 import subprocess
+import sys
 import tempfile
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -81,23 +83,46 @@ def to_js(model: checkpoint.Checkpoint, documents: list[str]) -> dict[str, str]:
     return {".js": text, ".d.ts": _TYPES}
 
 
+def embedded(text: str, where: str = "") -> dict[str, Any]:
+    """The model in an export's text: config, alphabet, and its numbers as arrays. Runs nothing of it.
+
+    Raises CheckpointError where there is none.
+    """
+    try:
+        if _JS_MARK in text[:200]:
+            line = next(line for line in text.split("\n") if line.startswith("const MODEL = "))
+            model = json.loads(line.removeprefix("const MODEL = ").removesuffix(";"))
+        else:
+            reader = _DataReader()
+            reader.feed(text)
+            model = json.loads(reader.found)["model"]
+        numbers = {name: _unpacked(model[name]) for name in ("parameters", "m", "v") if name in model}
+        return {
+            "config": model["config"],
+            "alphabet": model["alphabet"],
+            "parameters": numbers["parameters"],
+            **numbers,
+        }
+    except (StopIteration, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError("no exported model is in this file", where=where, fix="microgpt export MODEL") from error
+
+
+class _DataReader(HTMLParser):
+    """Finds the text of the page's data."""
+
+    here, found = False, ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.here = tag == "script" and ("id", "data") in attrs
+
+    def handle_data(self, data: str) -> None:
+        if self.here:
+            self.found += data
+
+
 def check_html(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     """Read the weights back out of the HTML by the standard library's parser; largest difference."""
-    from html.parser import HTMLParser
-
-    class Reader(HTMLParser):
-        here, found = False, ""
-
-        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-            self.here = tag == "script" and ("id", "data") in attrs
-
-        def handle_data(self, data: str) -> None:
-            if self.here:
-                self.found += data
-
-    reader = Reader()
-    reader.feed(text)
-    found = array("d", base64.b64decode(json.loads(reader.found)["model"]["parameters"]))
+    found = embedded(text)["parameters"]
     differences = (abs(a - b) for a, b in zip(found, model.state.parameters, strict=True))
     return max(differences), "the weights, by html.parser"
 
@@ -147,6 +172,13 @@ def export(model: checkpoint.Checkpoint, to: str, documents: list[str]) -> dict[
 def _packed(numbers: array[float]) -> str:
     """Little-endian float64 in base64."""
     return base64.b64encode(checkpoint.little_endian(numbers)).decode()
+
+
+def _unpacked(text: str) -> array[float]:
+    numbers = array("d", base64.b64decode(text, validate=True))
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return numbers
 
 
 _TYPES = """\

@@ -9,8 +9,12 @@ import json
 import math
 import random
 from array import array
-from collections.abc import Iterable, MutableSequence
+from collections.abc import Callable, Iterable, MutableSequence
 from typing import Any
+
+
+class StoppedError(Exception):
+    """Given up because `stop` said so."""
 
 
 class Draws:
@@ -23,10 +27,20 @@ class Draws:
         """Put the items into random order, in place."""
         self._rng.shuffle(items)
 
-    def weights(self, shapes: Iterable[tuple[int, int]], std: float) -> array[float]:
-        """Independent Gaussians for matrices of these (rows, columns), one after the other, row by row."""
-        gauss = self._rng.gauss
-        return array("d", [gauss(0, std) for rows, columns in shapes for _ in range(rows * columns)])
+    def weights(
+        self, shapes: Iterable[tuple[int, int]], std: float, stop: Callable[[], bool] = lambda: False
+    ) -> array[float]:
+        """Independent Gaussians for matrices of these (rows, columns), one after the other, row by row.
+
+        stop: asked before each row, for large models take seconds. Raises StoppedError when it answers True.
+        """
+        gauss, found = self._rng.gauss, array("d")
+        for rows, columns in shapes:
+            for _ in range(rows):
+                if stop():
+                    raise StoppedError
+                found.extend([gauss(0, std) for _ in range(columns)])
+        return found
 
     def coins(self, count: int) -> array[float]:
         """Uniform draws from [0, 1), one for each token that will be sampled."""

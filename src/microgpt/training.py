@@ -40,10 +40,13 @@ class Session:
         self.step = 0
 
     @classmethod
-    def start(cls, config: Config, source: corpus.Corpus, engine: str, threads: int = 0) -> Session:
+    def start(
+        cls, config: Config, source: corpus.Corpus, engine: str, threads: int = 0, stop: Stop = lambda: False
+    ) -> Session:
         """A new run, drawn as the reference draws: documents shuffled first, then the weights.
 
         threads: at most so many, 0 for the engine's choice. Takes the corpus over: its documents are shuffled in place.
+        Raises StoppedError when `stop` answers True.
         """
         tokenizer = Tokenizer.from_documents(source.documents)
         config.check_memory(tokenizer.vocab_size)
@@ -52,7 +55,7 @@ class Session:
         draws.shuffle(source.documents)
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
-        state = State.initial(draws.weights(shapes, config.init_std))
+        state = State.initial(draws.weights(shapes, config.init_std, stop))
         self.engine = engine_class(engine, config)(config, tokenizer.vocab_size, state, threads=threads)
         return self
 

@@ -50,7 +50,7 @@ def ledger(args: Namespace, face: Face) -> int:
         face.say("stale: run `microgpt journey ledger`" if found else "the ledger is up to date")
         return 1 if found else 0
     pythons = {_version(python): python for python in (sys.executable, *(args.python or ()))}
-    measured = None if args.tables else ledgers.measure(editions, _cases(args.steps), pythons)
+    measured = None if args.tables else ledgers.measure(editions, _cases(args.steps), pythons, only=args.only or ())
     for path in ledgers.write(editions, docs, measured):
         face.say(f"wrote {path}")
     return 0

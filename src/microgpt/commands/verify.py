@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import corpus, files
 from ..errors import ConfigError
-from ..journey import form, gradients, programs
+from ..journey import exported, form, gradients, programs
 from ..journey.programs import Program
 from ..journey.sandbox import Limits
 from ..journey.verify import Verdict, Verifier, cases_for, render
@@ -20,6 +20,8 @@ def verify(args: Namespace, face: Face) -> int:
     """Exit code 0: the same on every case looked at. 1: not, or not shown to be."""
     if bool(args.what) == bool(args.cmd):
         raise ConfigError("one program is needed: WHAT or --cmd", where="argument WHAT", fix="microgpt verify FILE.py")
+    if args.what and exported.is_model(args.what):
+        return _verify_model(args, face)
     limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
     data = _data(args.data)
     reports: list[dict[str, Any]] = []
@@ -44,6 +46,22 @@ def verify(args: Namespace, face: Face) -> int:
     if args.report:
         files.write(args.report, (json.dumps(reports, indent=1) + "\n").encode())
     return 0 if right else 1
+
+
+def _verify_model(args: Namespace, face: Face) -> int:
+    """A model file: there is no program to run with other steps, seeds or Pythons."""
+    for name in ("steps", "steps_name", "seeds", "fresh", "python", "gradients", "form"):
+        if getattr(args, name):
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is for programs, not for model files", where=f"option {flag}")
+    if args.level not in (None, "bits"):
+        raise ConfigError("a model file is compared at level bits", where="option --level", fix="leave --level out")
+    verdict = exported.verify(args.what, args.original, args.data)
+    reports: list[dict[str, Any]] = []
+    _tell(args, face, verdict.to_dict(), render(verdict), reports)
+    if args.report:
+        files.write(args.report, (json.dumps(reports, indent=1) + "\n").encode())
+    return verdict.exit_code
 
 
 def _programs(args: Namespace, python: str, limits: Limits) -> tuple[Program, Program]:

@@ -63,6 +63,13 @@ def size_of(source: str) -> Size:
     return Size(len(source.splitlines()), len(code - docstrings), counted, len(source.encode()))
 
 
+def script_size_of(source: str) -> Size:
+    """How big a JavaScript program is: code lines are those that do not begin as a comment; no tokens are counted."""
+    lines = [line.strip() for line in source.splitlines()]
+    code = [line for line in lines if line and not line.startswith(("//", "/*", "*"))]
+    return Size(len(lines), len(code), 0, len(source.encode()))
+
+
 def _docstring_lines(tokens: list[tokenize.TokenInfo]) -> set[int]:
     """Lines of strings that stand alone as a statement."""
     found: set[int] = set()

@@ -10,6 +10,9 @@ import hashlib
 import json
 import platform
 import re
+import shlex
+import shutil
+import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +23,15 @@ from typing import Any
 from .. import files, reference
 from . import steps
 from .compare import LEVELS
-from .form import Size, size_of
-from .programs import Program, Settings, python_program, reference_program
+from .form import Size, script_size_of, size_of
+from .programs import Program, Settings, command_program, python_program, reference_program
 from .verify import Case, Verifier
 
 CERTIFIED = ("short.py", "vector.py", "golf.py", "ladder/6_gpt.py")  # claim to be the reference, bit for bit
 TEACHING = tuple(
     f"ladder/{name}.py" for name in ("1_counts", "2_gradient", "3_autograd", "4_perceptron", "5_attention")
 )
+PRINTED = ("microgpt.js",)  # claim to print what the reference prints; run by node
 FEW, MANY = 5, 25  # steps of the two runs whose difference gives seconds a step
 _MARK = re.compile(r"(<!-- ledger:(\w+) -->\n).*?(<!-- /ledger -->)", re.DOTALL)
 
@@ -52,12 +56,13 @@ def entries(folder: Path) -> list[Entry]:
     """The reference and all editions that exist, with what ledger.json knows of them."""
     known = recorded(folder)
     found = []
-    for name in ("reference.py", *CERTIFIED, *TEACHING):
+    for name in ("reference.py", *CERTIFIED, *PRINTED, *TEACHING):
         if name == "reference.py" or (folder / name).exists():
             source = _source(folder, name)
             digest = hashlib.sha256(source.encode()).hexdigest()
             about = known.get(name, {})
-            found.append(Entry(name, size_of(source), digest, about if about.get("sha256") == digest else {}))
+            size = script_size_of(source) if name in PRINTED else size_of(source)
+            found.append(Entry(name, size, digest, about if about.get("sha256") == digest else {}))
     return found
 
 
@@ -71,28 +76,54 @@ def recorded(folder: Path) -> dict[str, Any]:
 # ---- Measuring -----------------------------------------------------------------------------------
 
 
-def measure(folder: Path, cases: Sequence[Case], pythons: Mapping[str, str], level: str = LEVELS[0]) -> dict[str, Any]:
+def measure(
+    folder: Path,
+    cases: Sequence[Case],
+    pythons: Mapping[str, str],
+    level: str = LEVELS[0],
+    only: Sequence[str] = (),
+) -> dict[str, Any]:
     """Verify every edition on every Python, and time it: the new content of ledger.json.
 
     pythons: version -> interpreter; the edition's own row names those on which the verdict was "same".
+    only: names of the editions to measure; the others keep what is recorded of them.
     """
-    found: dict[str, Any] = {}
+    found = recorded(folder)
     verifiers = {version: Verifier(reference_program(python), level) for version, python in pythons.items()}
     for entry in entries(folder):
+        if only and entry.name not in only:
+            continue
         about: dict[str, Any] = {"sha256": entry.sha256, "date": date.today().isoformat(), "machine": _machine()}
-        program = Program(entry.name, _source(folder, entry.name))
+        path = str(folder / entry.name)
         if entry.name in CERTIFIED:
-            about["level"] = level
-            about["cases"] = [str(case) for case in cases]
+            about |= {"level": level, "cases": [str(case) for case in cases]}
             about["pythons"] = [
                 version
                 for version, python in pythons.items()
-                if verifiers[version].verify(python_program(str(folder / entry.name), python), cases).answer == "same"
+                if verifiers[version].verify(python_program(path, python), cases).answer == "same"
             ]
-        if entry.name not in TEACHING:
-            about |= _timed(program, cases[0].settings.data)
+        if entry.name in PRINTED:
+            about |= _printed(path, cases)
+        elif entry.name not in TEACHING:
+            about |= _timed(Program(entry.name, _source(folder, entry.name)), cases[0].settings.data)
         found[entry.name] = about
     return found
+
+
+def _printed(path: str, cases: Sequence[Case]) -> dict[str, Any]:
+    """What node makes of a script. node: its version where the verdict was "same", else "" and why."""
+    about: dict[str, Any] = {"level": "printed", "cases": [str(case) for case in cases], "node": ""}
+    node = shutil.which("node")
+    if node is None:
+        return about | {"why": "there was no node"}
+    whole = f"{shlex.quote(node)} {shlex.quote(path)} {{data}}"
+    program = command_program(f"{whole} {{steps}}")
+    asked = program if cases[0].settings.steps else command_program(whole)
+    verdict = Verifier(reference_program(), "printed").verify(asked, cases)
+    if verdict.answer != "same":
+        return about | {"why": f"it was {verdict.answer}"}
+    version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
+    return about | {"node": version.strip().lstrip("v")} | _timed(program, cases[0].settings.data)
 
 
 def _timed(program: Program, data: bytes) -> dict[str, float]:
@@ -116,7 +147,8 @@ def editions_table(found: Sequence[Entry]) -> str:
         size, about = entry.size, entry.measured
         time = f"{1000 * about['seconds_a_step']:.1f}" if "seconds_a_step" in about else ""
         memory = f"{about['memory'] / 1e6:.0f}" if "memory" in about else ""
-        numbers = f"{size.lines} | {size.code_lines} | {size.tokens:,} | {size.bytes:,} | {time} | {memory}"
+        tokens = f"{size.tokens:,}" if size.tokens else ""
+        numbers = f"{size.lines} | {size.code_lines} | {tokens} | {size.bytes:,} | {time} | {memory}"
         rows.append(f"| {entry.name} | {numbers} | {claim(entry)} |")
     return "\n".join(rows)
 
@@ -128,8 +160,10 @@ def claim(entry: Entry) -> str:
     if entry.name in TEACHING:
         return "another program, on the way there"
     about = entry.measured
+    if entry.name in PRINTED and about.get("node"):
+        return f"{about['level']}, in node {about['node']}; {'; '.join(about['cases'])}"
     if not about.get("pythons"):
-        return "not certified"
+        return f"not certified: {about['why']}" if "why" in about else "not certified"
     return f"{about['level']}, on Python {', '.join(about['pythons'])}; {'; '.join(about['cases'])}"
 
 
@@ -171,6 +205,7 @@ def stale(folder: Path, docs: Path) -> list[str]:
         f"{e.name} changed since it was certified" for e in entries(folder) if not e.measured and e.name not in TEACHING
     ]
     found += [f"{e.name} is certified on no Python" for e in entries(folder) if e.measured.get("pythons") == []]
+    found += [f"{e.name} is not certified: {e.measured['why']}" for e in entries(folder) if "why" in e.measured]
     assert reference.__file__
     if (folder / "short.toml").exists():
         ideas = steps.replay(folder / "short.toml", _source(folder, "reference.py"))

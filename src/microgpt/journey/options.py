@@ -12,6 +12,8 @@ examples:
   microgpt verify shorter.py --original mine.py --data words.txt --seeds 42,7
   microgpt verify exact --steps 50                 an engine of ours
   microgpt verify --cmd 'node port.js' --level samples
+  microgpt verify names.safetensors                does its own training, done again, give these very weights?
+  microgpt verify names.html --original names.safetensors
   microgpt verify shorter.py --form --gradients    comments and spacing kept? gradients right?
 """,
     "analyze": "examples:\n  microgpt journey analyze program.py --top 10\n",
@@ -28,9 +30,11 @@ examples:
 
 def add_verify(p: Any) -> None:
     """`microgpt verify`."""
-    p.add_argument("what", nargs="?", metavar="WHAT", help="a .py file or an engine's name")
+    p.add_argument("what", nargs="?", metavar="WHAT", help="a .py file, an engine's name, or a model's file")
     p.add_argument("--cmd", metavar="COMMAND", help="a command instead; {data}, {steps}, {seed} are filled in")
-    p.add_argument("--original", metavar="FILE", help="the program to compare with (the reference)")
+    p.add_argument(
+        "--original", metavar="FILE", help="compare with this program (the reference), an export with this model"
+    )
     p.add_argument(
         "--data", metavar="FILE", action="append", help="becomes input.txt; may be repeated (built-in names)"
     )
@@ -73,6 +77,7 @@ def _ledger(p: Any) -> None:
     p.add_argument("--docs", default="docs", metavar="DIR", help="where tables are rewritten (docs)")
     p.add_argument("--check", action="store_true", help="change nothing; exit 1 where something is stale")
     p.add_argument("--tables", action="store_true", help="measure nothing; rewrite texts from what is recorded")
+    p.add_argument("--only", action="append", metavar="NAME", help="measure this edition alone; may be repeated")
     p.add_argument("--steps", type=int, default=20, metavar="N", help="certify over N steps, 0 for all (20)")
     p.add_argument("--python", action="append", metavar="PATH", help="certify on this Python too; may be repeated")
 

@@ -59,7 +59,7 @@ def result(ideas: list[Idea]) -> str:
 
 def table(ideas: list[Idea]) -> str:
     """The ideas as a Markdown table."""
-    rows = ["| idea | lines | verdict | | why |", "|---|---|---|---|---|"]
+    rows = ["| idea | lines | verdict | outcome | why |", "|---|---|---|---|---|"]
     for idea in ideas:
         before, after = idea.lines
         decision = "kept" if idea.kept else "rejected"

@@ -65,6 +65,7 @@ class Verdict:
     ulps: int
     cases: list[CaseResult]
     missing_guards: tuple[str, ...] = ()
+    compares: str = ""  # in words, where it is not what the level says of programs
 
     @property
     def answer(self) -> Answer:
@@ -213,7 +214,7 @@ _LEVEL_SAYS = {
 
 def render(verdict: Verdict) -> str:
     """A verdict for people."""
-    says = _LEVEL_SAYS[verdict.level].format(ulps=verdict.ulps)
+    says = verdict.compares or _LEVEL_SAYS[verdict.level].format(ulps=verdict.ulps)
     lines = [f"{verdict.variant} against {verdict.original}, level {verdict.level} ({says})"]
     for case in verdict.cases:
         compared = f", {case.numbers:,} numbers compared" if case.numbers else ""

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_LIMIT = 1 << 20  # bytes of one body
-HELD_LIMIT = 8 << 20  # bytes of all bodies at one time: 200 clients of 1 MiB each must not fill the memory
+HELD_LIMIT = 4 << 20  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
+PIECE = 16 << 10  # bytes read at a time, and of an answer handed on before the client has taken those before
 DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
 CONNECTIONS = 512  # open at once; more are closed at once
 HEADERS = [
@@ -53,7 +54,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int, token: str | None = None) -> None:
         self._app, self._token = app, token
-        self._held = 0  # bytes of bodies that have arrived and are not answered yet
+        self._held = 0  # bytes of bodies that are not answered yet and of answers that are not taken yet
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}".encode() for name in names}
         if port == 80:  # which browsers leave out
@@ -75,7 +76,7 @@ class Guard:
             if refusal is not None:
                 await _answer(send, *refusal)
                 return
-            await self._pass_on(scope, bytes(body), receive, send)
+            await self._app(scope, _replay(bytes(body), receive), self._sender(send))
         finally:
             self._held -= len(body)
 
@@ -90,28 +91,48 @@ class Guard:
             self._held += len(piece)
             if len(body) > BODY_LIMIT:
                 return 413, f"the body is larger than {BODY_LIMIT:,} bytes"
-            if self._held > HELD_LIMIT:
+            if piece and self._held > HELD_LIMIT:
                 return 503, "too many large requests at once"
             if not message.get("more_body", False):
                 return None
 
-    async def _pass_on(self, scope: Scope, content: bytes, receive: Receive, send: Send) -> None:
-        """Run the handler with the body that was read, and add our headers to what it answers."""
-        body: bytes | None = content
+    def _sender(self, send: Send) -> Send:
+        """What a handler sends with: adds our headers, and hands an answer on as fast as its client takes it.
 
-        async def replay() -> Message:
-            nonlocal body
-            if body is None:
-                return await receive()  # only the client's leaving can come now
-            taken, body = body, None
-            return {"type": "http.request", "body": taken, "more_body": False}
+        When too much waits for clients already, a further answer of known length becomes a refusal.
+        """
+        start: Message | None = None
+        refused = False
 
-        async def send_with_headers(message: Message) -> None:
+        async def send_on(message: Message) -> None:
+            nonlocal start, refused
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *HEADERS]
-            await send(message)
+                start = {**message, "headers": [*message.get("headers", []), *HEADERS]}
+                if any(name == b"content-length" for name, _ in start["headers"]):
+                    return  # until its body is there; a stream begins at once
+                message = {"type": "http.response.body", "more_body": True}
+            body = message.get("body", b"")
+            if start is not None:
+                refused = len(body) > PIECE and self._held > max(BODY_LIMIT, HELD_LIMIT - len(body))
+                if refused:
+                    await _answer(send, 503, "too many answers wait for their clients")
+                else:
+                    await send(start)
+                start = None
+            if not refused:
+                await self._hand_on(body, message.get("more_body", False), send)
 
-        await self._app(scope, replay, send_with_headers)
+        return send_on
+
+    async def _hand_on(self, body: bytes, more: bool, send: Send) -> None:
+        self._held += len(body)
+        try:
+            for at in range(0, len(body) or 1, PIECE):
+                piece = body[at : at + PIECE]
+                await send({"type": "http.response.body", "body": piece, "more_body": more or at + PIECE < len(body)})
+                await asyncio.sleep(0)  # others' turn, and the moment in which a lost connection is noticed
+        finally:
+            self._held -= len(body)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         """Status and reason, or None for a request that may pass."""
@@ -145,6 +166,18 @@ class Guard:
         return any(hmac.compare_digest(value, wanted) for value in given)
 
 
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """Gives a handler the body that was read; then only the client's leaving can come."""
+    waiting = [body]
+
+    async def replay() -> Message:
+        if waiting:
+            return {"type": "http.request", "body": waiting.pop(), "more_body": False}
+        return await receive()
+
+    return replay
+
+
 async def _answer(send: Send, status: int, what: str) -> None:
     body = json.dumps({"error": {"what": what, "where": "", "fix": ""}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -164,6 +197,8 @@ class DeadlineProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock, or close at once when too many are connected."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(PIECE)
+        transport.max_size = PIECE  # type: ignore[attr-defined] # what asyncio reads at once: 256 KiB of its own choice
         if len(self.connections) > CONNECTIONS:
             transport.abort()
             return

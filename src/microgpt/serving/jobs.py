@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
@@ -28,13 +29,15 @@ class Jobs:
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self._slots = asyncio.Semaphore(min(4, os.cpu_count() or 1))
+        count = min(4, os.cpu_count() or 1)
+        self._slots = asyncio.Semaphore(count)
+        self._threads = ThreadPoolExecutor(count)  # each thread keeps memory of its own
         self._waiting = 0
 
     async def run(self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS) -> Result:
         """The function's result. Raises BusyError when there is no place, or no time left."""
         async with self.place(), self.watch(request, seconds) as stop:
-            result = await asyncio.to_thread(work, stop)
+            result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
             if stop.late():
                 raise BusyError(f"the request took more than {seconds:g} s")
             return result

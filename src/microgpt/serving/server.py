@@ -13,6 +13,7 @@ from ..errors import BusyError, ConfigError, InputError, PermissionDeniedError, 
 from .guard import DeadlineProtocol, Guard, is_loopback
 
 END_SECONDS = 1  # that open streams get to finish
+SEND_BUFFER = 64 << 10  # bytes that the kernel keeps for a client that does not read; of its own choice up to 4 MiB
 
 
 class Server(uvicorn.Server):
@@ -58,6 +59,7 @@ def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
     found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         found.bind((host, port))
         found.listen(256)
     except OSError as error:

@@ -99,6 +99,7 @@ function grow({ losses }) {
 function show_training() {
   const { losses, facts, lines, step } = state, box = element("loss"), { num_steps } = facts.config;
   const named = Object.fromEntries(Object.entries(lines).map(([name, loss]) => [{ uniform: "random", "2-gram": "bigram" }[name] ?? name, loss]));
+  element("course").hidden = facts.given;
   draw_loss(box, { losses, num_steps, lines: named, step });
   Object.assign(element("step"), { value: step });
   element("step").setAttribute("aria-valuetext", `step ${step}`);

@@ -67,10 +67,10 @@ export function show_number(view, facts, { name, row, column }, check) {
   const index = facts.offsets[name] + row * facts.sizes[name][1] + column, gradient = view.gradients[index];
   const rows = {
     parameter: `${name}[${row}][${column}]`,
-    value: `${exact(view.parameters[index])}  (before: ${exact(check.before)})`,
+    value: `${exact(view.parameters[index])}${view.made ? `  (before: ${exact(check.before)})` : ""}`,
     gradient: exact(gradient),
     "by differences": `${exact(check.numeric)}  (off by ${Math.abs(check.numeric - gradient).toExponential(1)})`,
-    "Adam’s step": exact(view.updates[index]),
+    ...(view.made ? { "Adam’s step": exact(view.updates[index]) } : {}),
   };
   element("number").replaceChildren(make("dl", {}, ...Object.entries(rows).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])));
 }
