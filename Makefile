@@ -1,6 +1,6 @@
 # make demo   train on the built-in names and print 20 new ones       make test   run the tests
 # make        build, test and lint                                    make soak   the long tests too
-# make bench  measure this machine and rewrite the tables    make plots  growth, and held-out loss against time (LISTS='NAME=FILE ...': of these lists too)
+# make bench  measure this machine and rewrite the tables                make plots  growth, held-out loss against time
 # Both work from a bare clone: they make the environment in .venv first.
 
 PYTHON ?= python3
