@@ -183,7 +183,7 @@ def _unpacked(text: str) -> array[float]:
 
 _TYPES = """\
 /** A microgpt model. Token ids: the index of a character in `alphabet`; the end's id is alphabet.length. */
-export declare const config: Readonly<Record<string, number>>;
+export declare const config: Readonly<Record<string, number | boolean>>;
 /** Characters in code point order. */
 export declare const alphabet: readonly string[];
 /** New strings. temperature above 0; top_k: only the k likeliest tokens, 0 for all; seed: a whole number. */
