@@ -282,5 +282,5 @@ def test_threads_change_no_byte_of_the_model(tmp_path: Path) -> None:
 def test_recipe_gives_the_python_class_what_the_preset_gives_the_command() -> None:
     require_fast()
     model = MicroGPT(**(recipe("good", NAMES) | {"num_steps": 3}))  # type: ignore[arg-type]
-    assert model.fit(NAMES).config_.n_embd == 64
+    assert model.fit(NAMES).config_.n_embd == 48
     assert model.engine_.name == "fast"

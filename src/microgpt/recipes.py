@@ -23,13 +23,13 @@ _BETTER = {"batch_size": 64, "beta2": 0.99, "muon": 0.95, "warmup": 50}
 
 PRESETS: dict[str, Preset | None] = {
     "reference": None,
-    "good": Preset(_BETTER | {"n_layer": 2, "n_embd": 64, "n_head": 8, "learning_rate": 0.006}, 12, 1500),
+    "good": Preset(_BETTER | {"n_layer": 2, "n_embd": 48, "n_head": 12, "learning_rate": 0.006}, 6, 2000),
     "best": Preset(
         _BETTER
         | {
             "n_layer": 3,
             "n_embd": 96,
-            "n_head": 8,
+            "n_head": 12,
             "learning_rate": 0.004,
             "weight_decay": 0.1,
             "input_dropout": 0.15,
