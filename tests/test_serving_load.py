@@ -283,7 +283,7 @@ def test_work_ends_within_100_ms_of_its_clients_leaving(busy: Live, kind: str, m
 
 
 # One string that keeps an engine busy for longer than the client stays.
-READING = {"scalar": {"n_embd": 16, "block_size": 256}, "exact": {"n_layer": 4, "n_embd": 256, "block_size": 384}}
+READING = {"scalar": {"n_embd": 16, "block_size": 512}, "exact": {"n_layer": 6, "n_embd": 256, "block_size": 512}}
 
 
 @pytest.fixture(scope="module", params=READING)
@@ -296,7 +296,7 @@ def reading(request: pytest.FixtureRequest) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize(
-    "work", [("next", "_next", {"prefix": LETTERS * 31}), ("explain", "_explain", {"text": LETTERS * 48})]
+    "work", [("next", "_next", {"prefix": LETTERS * 63}), ("explain", "_explain", {"text": LETTERS * 64})]
 )
 def test_reading_one_string_ends_within_100_ms_of_its_clients_leaving(
     reading: Live, work: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
