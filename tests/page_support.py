@@ -70,7 +70,9 @@ def assert_shows(page: Any, model: MicroGPT, text: str) -> None:
         "(({loss, documents, parameters, gradients}) => ({loss, documents, parameters: [...parameters],"
         " gradients: [...gradients]}))(window.microgpt.view)"
     )
-    loss, gradients = model.engine_.gradients([model.tokenizer_.encode(one) for one in view["documents"]])
+    loss, gradients = model.engine_.gradients(
+        [model.tokenizer_.encode(one) for one in view["documents"]], lambda: False
+    )
     assert view["parameters"] == list(model.engine_.state().parameters)
     assert view["loss"] == pytest.approx(loss, abs=1e-12)
     assert view["gradients"] == pytest.approx(list(gradients), abs=1e-12)

@@ -1,18 +1,12 @@
-"""The exact engine computes the scalar engine's very bits, on every instruction set, and survives misuse.
-
-MICROGPT_TEST_NATIVE names a build of the extension module to test in place of the installed one.
-"""
+"""The exact engine computes the scalar engine's very bits, on every instruction set, and stops when it is asked to."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.machinery
-import importlib.util
 import math
 import os
 import random
 import struct
-import sys
 import threading
 import time
 from array import array
@@ -20,32 +14,19 @@ from typing import Any
 
 import pytest
 from conftest import GOLDENS, golden
+from exact_support import ISAS, LASTING, WAYS, never, small
 from helpers import recorded_start
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import reference
 from microgpt.config import Config
 from microgpt.engines import State
+from microgpt.engines.exact import ExactEngine
 from microgpt.engines.scalar import ScalarEngine
+from microgpt.errors import StoppedError
 
-if path := os.environ.get("MICROGPT_TEST_NATIVE"):
-    loader = importlib.machinery.ExtensionFileLoader("microgpt._native", path)
-    spec = importlib.util.spec_from_file_location("microgpt._native", path, loader=loader)
-    assert spec
-    sys.modules["microgpt._native"] = importlib.util.module_from_spec(spec)
-    loader.exec_module(sys.modules["microgpt._native"])
-
-_native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
-from microgpt.engines.exact import ExactEngine  # noqa: E402 - after the module under test
-
-ISAS: list[str] = _native.about()["isas"]
-WAYS = [(isa, libm) for isa in ISAS for libm in ("", "system") if isa != "baseline" or libm]
 EXAMPLES = int(os.environ.get("MICROGPT_TEST_EXAMPLES", "200"))
-
-
-def never() -> bool:
-    return False
 
 
 def bits(numbers: Any) -> bytes:
@@ -133,8 +114,8 @@ def check(case: Case) -> None:
     isa, libm = case.way
     scalar = ScalarEngine(case.config, case.vocab_size, State.initial(case.weights))
     exact = ExactEngine(case.config, case.vocab_size, State.initial(case.weights), isa=isa, libm=libm)
-    expected_loss, expected_gradients = scalar.gradients(case.batches[0])
-    loss, gradients = exact.gradients(case.batches[0])
+    expected_loss, expected_gradients = scalar.gradients(case.batches[0], never)
+    loss, gradients = exact.gradients(case.batches[0], never)
     assert bits(loss) == bits(expected_loss)
     assert gradients.tobytes() == expected_gradients.tobytes()
     expected, found = (e.steps(case.batches, case.rates, never) for e in (scalar, exact))
@@ -144,7 +125,7 @@ def check(case: Case) -> None:
     for name in ("parameters", "m", "v"):
         assert getattr(after, name).tobytes() == getattr(before, name).tobytes(), name
     document = case.batches[0][0]
-    assert [*map(bits, exact.trace(document))] == [*map(bits, scalar.trace(document))]
+    assert [*map(bits, exact.trace(document, never))] == [*map(bits, scalar.trace(document, never))]
     assert bits(exact.log_probabilities(case.batches[0], never)) == bits(
         scalar.log_probabilities(case.batches[0], never)
     )
@@ -156,9 +137,6 @@ def check(case: Case) -> None:
 @st.composite
 def cases(draw: Any, budget: int) -> Case:
     return Case(draw, budget)
-
-
-LASTING = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 
 
 @settings(LASTING, max_examples=EXAMPLES)
@@ -181,7 +159,7 @@ def test_a_wide_deep_model_has_the_scalar_engines_bits(isa: str, libm: str) -> N
     weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
     batch = [[10, 3, 10], [10, 1]]
     scalar, exact = _wide_scalar(), ExactEngine(config, 11, State.initial(weights), isa=isa, libm=libm)
-    loss, gradients = exact.gradients(batch)
+    loss, gradients = exact.gradients(batch, never)
     assert (loss, gradients.tobytes()) == scalar
 
 
@@ -194,20 +172,12 @@ def _wide_scalar() -> tuple[float, bytes]:
         config = Config(n_layer=4, n_embd=60, n_head=6, block_size=33)
         rng = random.Random(1)
         weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
-        loss, gradients = ScalarEngine(config, 11, State.initial(weights)).gradients([[10, 3, 10], [10, 1]])
+        loss, gradients = ScalarEngine(config, 11, State.initial(weights)).gradients([[10, 3, 10], [10, 1]], never)
         _WIDE.append((loss, gradients.tobytes()))
     return _WIDE[0]
 
 
 # ---- Extremes ------------------------------------------------------------------------------------------
-
-
-def small(weights: array[float] | None = None, m: float = 0.0, v: float = 0.0, **ways: str) -> ExactEngine:
-    config = Config(n_embd=4, n_head=2, block_size=4)
-    count = config.parameter_count(5)
-    rng = random.Random(2)
-    weights = weights or array("d", [rng.gauss(0, 0.08) for _ in range(count)])
-    return ExactEngine(config, 5, State(weights, array("d", [m] * count), array("d", [v] * count), 3), **ways)
 
 
 @pytest.mark.parametrize("isa,libm", WAYS)
@@ -267,6 +237,25 @@ def test_stop_is_asked_within_a_huge_step_and_the_step_leaves_no_trace() -> None
     assert engine.state() == before
 
 
+@pytest.mark.parametrize("work", ["gradients", "trace"])
+def test_stop_is_asked_within_one_large_document(work: str) -> None:
+    config = Config(n_embd=128, n_head=4, n_layer=4, block_size=256)
+    engine = ExactEngine(config, 30, State.initial(array("d", [0.01]) * config.parameter_count(30)))
+    document, asked = [29, *(i % 29 for i in range(255)), 29], 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == 10
+
+    with pytest.raises(StoppedError):
+        if work == "trace":
+            engine.trace(document, stop)
+        else:
+            engine.gradients([document], stop)
+    assert asked == 10
+
+
 def test_an_exception_in_stop_comes_out_and_the_engine_goes_on() -> None:
     engine, calls = small(), []
 
@@ -279,10 +268,12 @@ def test_an_exception_in_stop_comes_out_and_the_engine_goes_on() -> None:
         lambda: engine.steps([[[4, 0, 4]]], [0.1], stop),
         lambda: engine.log_probabilities([[4, 0, 4]], stop),
         lambda: engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, stop),
+        lambda: engine.gradients([[4, 0, 4]], stop),
+        lambda: engine.trace([4, 0, 4], stop),
     ):
         with pytest.raises(KeyboardInterrupt):
             action()
-    assert len(calls) == 3
+    assert len(calls) == 5
     assert engine.state() == before
     assert engine.steps([[[4, 0, 4]]], [0.1], never).end == "done"
 
@@ -292,6 +283,9 @@ def test_stopping_at_once_returns_nothing_finished() -> None:
     assert engine.steps([[[4, 0, 4]]], [0.1], lambda: True) == ([], "stopped")
     assert engine.log_probabilities([[4, 0, 4]], lambda: True) == []
     assert engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, lambda: True) == ([], 0)
+    for call in (lambda: engine.gradients([[4, 0, 4]], lambda: True), lambda: engine.trace([4, 0, 4], lambda: True)):
+        with pytest.raises(StoppedError):
+            call()
 
 
 def test_stop_that_calls_its_own_engine_gets_an_error_not_a_deadlock() -> None:
@@ -321,107 +315,3 @@ def test_eight_threads_sampling_one_model_get_what_one_gets() -> None:
     for thread in threads:
         thread.join()
     assert found == expected
-
-
-# ---- Misuse --------------------------------------------------------------------------------------------
-
-
-def native(**changes: Any) -> Any:
-    arguments: dict[str, Any] = {"n_layer": 1, "n_embd": 4, "n_head": 2, "block_size": 4, "vocab_size": 5}
-    arguments |= {"beta1": 0.85, "beta2": 0.99, "eps": 1e-8, "step": 0}
-    count = 4 * (2 * 5 + 4) + 12 * 16
-    arguments |= {name: array("d", bytes(8 * count)) for name in ("parameters", "m", "v")}
-    return _native.Exact(**(arguments | changes))
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"n_embd": 0},
-        {"n_head": 3},
-        {"n_layer": -1},
-        {"n_embd": 2**62},
-        {"n_embd": 2**80},
-        {"n_layer": 2**50, "n_embd": 2**20},
-        {"vocab_size": 2**40},
-        {"block_size": 2**61},
-        {"step": -1},
-        {"step": 2**60},
-        {"parameters": array("d", [0.0])},
-        {"parameters": array("f", [0.0] * 248)},
-        {"parameters": [0.0] * 248},
-        {"m": memoryview(array("d", [0.0] * 496))[::2]},
-        {"v": b"x" * 8 * 248},
-        {"isa": "abacus"},
-        {"libm": "mine"},
-        {"isa": 3},
-    ],
-)
-def test_a_wrong_model_is_refused(changes: dict[str, Any]) -> None:
-    native()
-    with pytest.raises((ValueError, TypeError, OverflowError, RuntimeError)) as caught:
-        native(**changes)
-    assert caught.type is not RuntimeError or "cast" in str(caught.value)
-
-
-@pytest.mark.parametrize("token", [5, -1, 2**31, 2**70, "a", None, 1.5])
-def test_a_token_outside_the_vocabulary_is_refused(token: Any) -> None:
-    engine = native()
-    for call in (
-        lambda: engine.steps([[[4, token, 4]]], [0.1], never),
-        lambda: engine.gradients([[4, token]], array("d", bytes(8 * 248))),
-        lambda: engine.log_probabilities([[token, 4]], never),
-        lambda: engine.trace([4, token]),
-        lambda: engine.generate(1, array("d", [0.5] * 9), [token], 1.0, 0, 1.0, never),
-    ):
-        with pytest.raises((ValueError, TypeError, OverflowError)):
-            call()
-
-
-def test_wrong_arguments_are_refused() -> None:
-    engine = native()
-    coins, out = array("d", [0.5] * 9), array("d", bytes(8 * 248))
-    for call in (
-        lambda: engine.steps([[[4, 0, 4]]], [], never),
-        lambda: engine.steps([[[4, 0, 4]]], ["x"], never),
-        lambda: engine.steps([4], [0.1], never),
-        lambda: engine.steps(None, [0.1], never),
-        lambda: engine.gradients([[4, 0]], array("d", [0.0])),
-        lambda: engine.gradients([[4, 0]], memoryview(out).toreadonly()),
-        lambda: engine.gradients([[4, 0]], array("f", [0.0] * 248)),
-        lambda: engine.generate(1, coins, [0, 0, 0, 0], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], 0.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], float("nan"), 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], 1.0, -1, 1.0, never),
-        lambda: engine.generate(1, coins, [], 1.0, 0, 0.0, never),
-        lambda: engine.generate(2**70, coins, [], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, [0.5] * 9, [], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins[::2].tobytes(), [], 1.0, 0, 1.0, never),
-        lambda: engine.copy_state(out, out, array("d", [0.0])),
-        lambda: engine.copy_state(memoryview(out).toreadonly(), out, out),
-    ):
-        with pytest.raises((ValueError, TypeError, OverflowError)):
-            call()
-
-
-def test_more_documents_asked_for_than_coins_allow_are_not_made() -> None:
-    engine = small()
-    assert engine.generate(2**62, array("d", [0.99] * 3), [], 1.0, 0, 1.0, never) == ([], 0)
-    found = engine.generate(2**62, array("d", [0.5] * 9), [], 1.0, 0, 1.0, never)
-    assert 9 - found.coins_used < 4
-
-
-def test_coins_and_weights_that_are_no_numbers_do_not_crash_generation() -> None:
-    engine = small(array("d", [float("nan")]) * 248)
-    coins = array("d", [float("nan"), 2.0, -1.0, float("inf"), 0.5])
-    for top_k, top_p in ((0, 1.0), (3, 0.5)):
-        for document in engine.generate(2, coins, [], 1.0, top_k, top_p, never).documents:
-            assert all(0 <= token < 4 for token in document)
-
-
-@settings(LASTING, max_examples=100)
-@example(length=17)
-@given(length=st.integers(0, 60))
-def test_documents_of_any_length_are_scored_up_to_the_block(length: int) -> None:
-    found = small().log_probabilities([[4] * length], never)
-    assert len(found[0]) == max(0, min(4, length - 1))

@@ -24,6 +24,7 @@ from microgpt import reference
 from microgpt.config import Config
 from microgpt.engines import Engine, State
 from microgpt.engines.scalar import ScalarEngine
+from microgpt.errors import StoppedError
 
 _native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
 if not hasattr(_native, "Fast"):
@@ -81,8 +82,8 @@ def check_gradients(config: Config, vocab_size: int, seed: int, isa: str, oracle
     std = 0.3 * min(1.0, (32 / config.n_embd) ** 0.5)  # larger: a target's probability is 0, its log not finite
     state = state_for(config, vocab_size, seed, std)
     batch = batch_for(config, vocab_size, seed, longest=min(45, config.block_size + 3))
-    true_loss, true = oracle(config, vocab_size, state).gradients(batch)
-    loss, found = FastEngine(config, vocab_size, state, isa=isa).gradients(batch)
+    true_loss, true = oracle(config, vocab_size, state).gradients(batch, never)
+    loss, found = FastEngine(config, vocab_size, state, isa=isa).gradients(batch, never)
     assert loss == pytest.approx(true_loss, rel=1e-5, abs=1e-6)
     # Largest seen 2e-6; where a model is nearly certain, float32 knows the 1 - p of its gradient only to 6e-8.
     assert relative(found, true) <= 1e-5 + 1e-6 / max(true_loss, 1e-6)
@@ -119,7 +120,7 @@ def test_gradients_are_right_for_compiled_and_generic_widths(n_embd: int, n_head
 def test_gradients_equal_finite_differences_of_the_exact_engines_loss() -> None:
     config, vocab_size, h = Config(n_layer=2, n_embd=8, n_head=2, block_size=8, batch_size=3), 5, 1e-5
     state, batch = state_for(config, vocab_size, 1), batch_for(config, vocab_size, 1, 8)
-    _, found = FastEngine(config, vocab_size, state).gradients(batch)
+    _, found = FastEngine(config, vocab_size, state).gradients(batch, never)
     rng = random.Random(1)
     for k in rng.sample(range(len(state.parameters)), 40):
         losses = []
@@ -170,10 +171,10 @@ def test_a_batch_in_portions_gives_the_gradient_of_the_whole() -> None:
     rng = random.Random(0)
     batch = [[26, *(rng.randrange(26) for _ in range(14)), 26] for _ in range(6000)]
     engine = FastEngine(config, 27, state)
-    _, whole = engine.gradients(batch)
+    _, whole = engine.gradients(batch, never)
     total = [0.0] * len(whole)
     for start in range(0, 6000, 500):
-        _, part = engine.gradients(batch[start : start + 500])
+        _, part = engine.gradients(batch[start : start + 500], never)
         total = [a + b / 12 for a, b in zip(total, part, strict=True)]
     assert relative(array("d", total), whole) < 1e-4  # 1.6e-5 seen: float32 sums over 90,000 rows in two orders
 
@@ -207,7 +208,7 @@ def test_scoring_tracing_and_generating_agree_with_the_exact_engine() -> None:
     exact, fast = ExactEngine(config, vocab_size, state), FastEngine(config, vocab_size, state)
     for a, b in zip(exact.log_probabilities(documents, never), fast.log_probabilities(documents, never), strict=True):
         assert b == pytest.approx(a, abs=2e-5)
-    true, found = exact.trace(documents[0]), fast.trace(documents[0])
+    true, found = exact.trace(documents[0], never), fast.trace(documents[0], never)
     for a, b in zip(true.probabilities, found.probabilities, strict=True):
         assert b == pytest.approx(a, abs=1e-5)
     for true_layer, layer in zip(true.attention, found.attention, strict=True):
@@ -241,6 +242,26 @@ def test_stop_is_asked_every_few_milliseconds_and_leaves_no_trace_of_the_step(th
     assert gaps[len(gaps) // 2] < 0.005
 
 
+@pytest.mark.parametrize("work", ["gradients", "trace"])
+@pytest.mark.parametrize("questions", [1, 5])
+def test_stop_ends_one_large_documents_gradients_and_trace(work: str, questions: int) -> None:
+    config = Config(n_layer=4, n_embd=512, n_head=8, block_size=512)
+    engine = FastEngine(config, 30, State.initial(array("d", [0.01]) * config.parameter_count(30)))
+    document, asked = [29, *(i % 29 for i in range(511)), 29], 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked == questions
+
+    with pytest.raises(StoppedError):
+        if work == "trace":
+            engine.trace(document, stop)
+        else:
+            engine.gradients([document], stop)
+    assert asked == questions
+
+
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, 1e30])
 def test_divergence_is_noticed_and_not_applied(spoilt: float) -> None:
     config = Config(n_embd=8, n_head=2, block_size=6)
@@ -250,7 +271,7 @@ def test_divergence_is_noticed_and_not_applied(spoilt: float) -> None:
         state.parameters[k] = spoilt
         engine = FastEngine(config, 6, state)
         before = engine.state()
-        loss, gradients = engine.gradients(batch)
+        loss, gradients = engine.gradients(batch, never)
         run = engine.steps([batch], [0.01], never)
         if math.isfinite(loss) and all(g * g <= LARGEST for g in gradients):  # false for NaN
             assert run.end == "done"
@@ -275,7 +296,7 @@ def test_a_finite_gradient_whose_square_is_not_counts_as_divergence(
         weights += [factor * rng.gauss(0, 0.3) for _ in range(rows * columns)]
     engine = FastEngine(config, 6, State.initial(array("d", weights)), isa=isa)
     before = engine.state()
-    loss, gradients = engine.gradients([[5, 0, 1, 5]])
+    loss, gradients = engine.gradients([[5, 0, 1, 5]], never)
     assert math.isfinite(loss) and all(map(math.isfinite, gradients))
     assert (max(g * g for g in gradients) > LARGEST) == (end == "diverged")
     tables = 8 * (6 + config.block_size)
@@ -297,6 +318,10 @@ def test_an_exception_in_stop_comes_through_and_calls_back_are_refused() -> None
 
     with pytest.raises(KeyboardInterrupt):
         engine.steps([[[5, 0, 5]]], [0.01], fails)
+    with pytest.raises(KeyboardInterrupt):
+        engine.gradients([[5, 0, 5]], fails)
+    with pytest.raises(KeyboardInterrupt):
+        engine.trace([5, 0, 5], fails)
     with pytest.raises(RuntimeError):
         engine.steps([[[5, 0, 5]]], [0.01], calls_back)
     assert engine.state().step == 0

@@ -61,13 +61,13 @@ def test_engine_computes_what_the_scalar_engine_computes(shape: dict[str, int]) 
     found = json.loads(node(RUN, (PAGE / "engine.js").as_uri(), json.dumps(task)))
 
     engine = engine_class("scalar")(config, vocab_size, State.initial(parameters))
-    loss, gradients = engine.gradients(batches[0])
+    loss, gradients = engine.gradients(batches[0], lambda: False)
     assert found["first"] == close(loss)
     assert found["gradients"] == close(list(gradients))
     rates = [learning_rate_at(step, config.num_steps, config.learning_rate) for step in steps]
     assert found["losses"] == close(engine.steps(batches, rates, lambda: False).losses)
     assert found["parameters"] == close(list(engine.state().parameters))
-    trace = engine.trace(text)
+    trace = engine.trace(text, lambda: False)
     for row, expected in zip(found["trace"]["probabilities"], trace.probabilities, strict=True):
         assert row == close(expected)
     for layer, heads in zip(found["trace"]["attention"], trace.attention, strict=True):

@@ -1,7 +1,7 @@
 """The build: forbidden flags are noticed, sanitizers stay silent, no compiler is no obstacle.
 
 Each test builds with CMake in a folder of its own. What the built module does is judged by the tests of
-test_exact_engine.py, run in a process of their own.
+test_exact_engine.py and test_exact_misuse.py, run in a process of their own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def judge(module: Path, choice: str, **environment: str) -> subprocess.Completed
     """The tests of the exact engine whose names match `choice`, on that module."""
     return run(
         sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-k", choice,
-        ROOT / "tests" / "test_exact_engine.py",
+        ROOT / "tests" / "test_exact_engine.py", ROOT / "tests" / "test_exact_misuse.py",
         MICROGPT_TEST_NATIVE=str(module), **environment,
     )  # fmt: skip
 

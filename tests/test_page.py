@@ -135,10 +135,10 @@ def test_scrubbed_step_trace_and_gradients_are_the_scalar_engines(visit: Visit) 
     rates = [reference.learning_rate_at(step, 1000, 0.01) for step in range(steps)]
     engine.steps(batches[:-1], rates[:-1], lambda: False)
     before = engine.state().parameters
-    loss, gradients = engine.gradients(batches[-1])
+    loss, gradients = engine.gradients(batches[-1], lambda: False)
     engine.steps(batches[-1:], rates[-1:], lambda: False)
     after = engine.state().parameters
-    trace = engine.trace(tokenizer.encode("karia"))
+    trace = engine.trace(tokenizer.encode("karia"), lambda: False)
 
     view = visit(
         "(({loss, documents, parameters, gradients, updates}) => ({loss, documents, parameters: [...parameters],"

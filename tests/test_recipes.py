@@ -66,7 +66,7 @@ def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[l
         )
     for rate in rates:
         now = array("d", [float(x) for w in weights.values() for row in w for x in row])
-        _, flat = ScalarEngine(config, VOCAB, State.initial(now)).gradients(BATCH)
+        _, flat = ScalarEngine(config, VOCAB, State.initial(now)).gradients(BATCH, never)
         gradient = iter(flat)
         for w in weights.values():
             w.grad = torch.tensor([[next(gradient) for _ in row] for row in w], dtype=torch.float64)
@@ -109,7 +109,7 @@ def test_without_decay_and_muon_every_bit_is_the_references() -> None:
     m, v = list(state.m), list(state.v)
     now = ScalarEngine(config, VOCAB, state)
     for step, rate in enumerate([0.05, 0.02, 0.01]):
-        _, gradient = ScalarEngine(config, VOCAB, now.state()).gradients(BATCH)
+        _, gradient = ScalarEngine(config, VOCAB, now.state()).gradients(BATCH, never)
         for p, g in zip(parameters, gradient):
             p.grad = g
         reference.adam(parameters, m, v, step, rate)

@@ -8,6 +8,7 @@ import math
 import random
 import subprocess
 import sys
+from array import array
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from microgpt.config import Config
 from microgpt.corpus import read
 from microgpt.engines import State
 from microgpt.engines.scalar import ScalarEngine
+from microgpt.errors import StoppedError
 from microgpt.randomness import Draws
 from microgpt.training import Session
 
@@ -130,14 +132,16 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
     documents = tokens_of(TINY_DOCUMENTS)[:3]
     vocab_size = documents[0][0] + 1
     engine = random_engine(1, vocab_size)
-    loss, gradients = engine.gradients(documents)
+    loss, gradients = engine.gradients(documents, lambda: False)
     base, h = engine.state(), 1e-5
     for i in random.Random(2).sample(range(len(gradients)), 25):
         shifted = []
         for sign in (1, -1):
             parameters = base.parameters[:]
             parameters[i] += sign * h
-            shifted.append(ScalarEngine(CONFIG, vocab_size, State.initial(parameters)).gradients(documents)[0])
+            shifted.append(
+                ScalarEngine(CONFIG, vocab_size, State.initial(parameters)).gradients(documents, lambda: False)[0]
+            )
         # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h. Seen: 2e-10.
         assert gradients[i] == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=1e-6, abs=2e-9)
     assert 0.5 < loss < 3
@@ -155,7 +159,7 @@ def test_gradients_agree_with_pytorch() -> None:
     documents = tokens_of(TINY_DOCUMENTS)
     tokenizer = Tokenizer.from_documents(TINY_DOCUMENTS)
     engine = random_engine(3, tokenizer.vocab_size)
-    loss, gradients = engine.gradients(documents)
+    loss, gradients = engine.gradients(documents, lambda: False)
     module = TorchGPT.from_state(CONFIG, tokenizer, engine.state())
     losses = []
     for tokens in documents:
@@ -173,8 +177,8 @@ def test_gradients_agree_with_pytorch() -> None:
 def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> None:
     documents = tokens_of(TINY_DOCUMENTS)
     engine = random_engine(4, documents[0][0] + 1)
-    loss, gradients = engine.gradients(documents)
-    single = [engine.gradients([tokens]) for tokens in documents]
+    loss, gradients = engine.gradients(documents, lambda: False)
+    single = [engine.gradients([tokens], lambda: False) for tokens in documents]
     assert loss == pytest.approx(math.fsum(one for one, _ in single) / len(single), rel=1e-14)
     for i, gradient in enumerate(gradients):
         assert gradient == pytest.approx(math.fsum(g[i] for _, g in single) / len(single), rel=1e-10, abs=1e-15)
@@ -183,3 +187,16 @@ def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> N
 def test_batches_take_the_documents_in_order_and_begin_again_at_the_end() -> None:
     assert [reference.batch_indices(step, 3, 7) for step in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 0, 1]]
     assert reference.batch_indices(0, 5, 2) == [0, 1, 0, 1, 0]
+
+
+def test_stop_ends_the_scalar_engines_gradients_and_trace() -> None:
+    engine = ScalarEngine(CONFIG, 4, State.initial(array("d", [0.01]) * CONFIG.parameter_count(4)))
+    for questions in (1, 2):
+        answers = iter([False] * (questions - 1) + [True])
+        with pytest.raises(StoppedError):
+            engine.trace([3, 0, 1, 3], answers.__next__)
+        answers = iter([False] * (questions - 1) + [True])
+        with pytest.raises(StoppedError):
+            engine.gradients([[3, 0, 3], [3, 1, 3]], answers.__next__)
+    loss, _ = engine.gradients([[3, 0, 3]], lambda: False)
+    assert loss > 0

@@ -38,6 +38,10 @@ class MicrogptError(Exception):
         return "\n".join(parts)
 
 
+class StoppedError(Exception):
+    """Work that has no part to give was stopped, as its caller wished: no user meets it."""
+
+
 class ConfigError(MicrogptError, ValueError):
     """A hyper-parameter or option out of its range, or two that do not go together."""
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from .config import Config
-from .engines import Engine
+from .engines import Engine, Stop
+from .errors import ConfigError, quote
 from .tokenizer import Tokenizer
 
 
@@ -45,10 +46,12 @@ class Explanation:
         return f"<table><tr>{cells}</tr></table><small>loss {self.loss:.4f} nats a token</small>"
 
 
-def explain(engine: Engine, tokenizer: Tokenizer, config: Config, text: str, gradients: bool = False) -> Explanation:
-    """Trace `text` as far as the block goes. A character outside the alphabet is a DataError."""
+def explain(
+    engine: Engine, tokenizer: Tokenizer, config: Config, text: str, gradients: bool, stop: Stop
+) -> Explanation:
+    """Trace `text` as far as the block goes. A character outside the alphabet is a DataError; stopped, StoppedError."""
     tokens = tokenizer.encode(text[: config.block_size])[: config.block_size + 1]
-    trace = engine.trace(tokens)
+    trace = engine.trace(tokens, stop)
     losses = [-math.log(row[token]) if row[token] else math.inf for row, token in zip(trace.probabilities, tokens[1:])]
     total = 0.0
     for loss in losses:
@@ -61,12 +64,25 @@ def explain(engine: Engine, tokenizer: Tokenizer, config: Config, text: str, gra
         losses=losses,
         loss=(1 / len(losses)) * total,
         attention=trace.attention,
-        gradients=_gradients(engine, tokenizer, config, tokens) if gradients else {},
+        gradients=_gradients(engine, tokenizer, config, tokens, stop) if gradients else {},
     )
 
 
-def _gradients(engine: Engine, tokenizer: Tokenizer, config: Config, tokens: list[int]) -> dict[str, list[list[float]]]:
-    _, flat = engine.gradients([tokens])
+def next_probabilities(engine: Engine, tokenizer: Tokenizer, config: Config, prefix: str, stop: Stop) -> list[float]:
+    """Probabilities of what comes after a prefix. One that fills the block is a ConfigError; stopped, StoppedError."""
+    if len(prefix) >= config.block_size:
+        raise ConfigError(
+            f"the prefix fills the model's block of {config.block_size}",
+            where=quote(prefix),
+            fix=f"at most {config.block_size - 1} characters",
+        )
+    return engine.trace(tokenizer.encode(prefix), stop).probabilities[-1]
+
+
+def _gradients(
+    engine: Engine, tokenizer: Tokenizer, config: Config, tokens: list[int], stop: Stop
+) -> dict[str, list[list[float]]]:
+    _, flat = engine.gradients([tokens], stop)
     numbers = iter(flat)
     return {
         name: [[next(numbers) for _ in range(columns)] for _ in range(rows)]

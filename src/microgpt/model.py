@@ -273,18 +273,12 @@ class MicroGPT:
         return [self._next(prefix) for prefix in _texts(X)]
 
     def _next(self, prefix: str) -> list[float]:
-        if len(prefix) >= self.config_.block_size:
-            raise ConfigError(
-                f"the prefix fills the model's block of {self.config_.block_size}",
-                where=quote(prefix),
-                fix=f"at most {self.config_.block_size - 1} characters",
-            )
-        return self.engine_.trace(self.tokenizer_.encode(prefix)).probabilities[-1]
+        return explaining.next_probabilities(self.engine_, self.tokenizer_, self.config_, prefix, lambda: False)
 
     def explain(self, text: str, *, gradients: bool = False) -> explaining.Explanation:
         """What the model expects at each position of `text`, and where its heads look."""
         self._require_fitted()
-        return explaining.explain(self.engine_, self.tokenizer_, self.config_, text, gradients)
+        return explaining.explain(self.engine_, self.tokenizer_, self.config_, text, gradients, lambda: False)
 
     def to_torch(self) -> TorchGPT:
         """The model as a `torch.nn.Module` in float64 (needs PyTorch)."""

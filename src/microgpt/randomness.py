@@ -12,9 +12,7 @@ from array import array
 from collections.abc import Callable, Iterable, MutableSequence
 from typing import Any
 
-
-class StoppedError(Exception):
-    """Given up because `stop` said so."""
+from .errors import StoppedError
 
 
 class Draws:

@@ -2,6 +2,7 @@
 // Does no arithmetic.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -221,13 +223,14 @@ public:
         return nb::make_tuple(nb::cast(losses), names[static_cast<int>(end)]);
     }
 
-    double gradients(nb::sequence batch, const WritableNumbers& out) {
+    // -> loss, None when stopped
+    std::optional<double> gradients(nb::sequence batch, const WritableNumbers& out, nb::object stop) {
         check_length(out.size(), shape_.parameters, "out");
         DocumentList documents = document_list();
         for_each_item(batch, [&](nb::handle document) { documents.add(document); });
-        double loss = 0;
+        std::optional<double> loss;
         double* data = out.data();
-        run(nb::none(), [&](Poll& poll) { loss = engine_->gradients(documents.view(), data, poll); });
+        run(stop, [&](Poll& poll) { loss = engine_->gradients(documents.view(), data, poll); });
         return loss;
     }
 
@@ -247,17 +250,21 @@ public:
         return result;
     }
 
-    // -> (probabilities, attention), each one flat list
-    nb::tuple trace(nb::handle document) {
+    // -> (probabilities, attention), each the bytes of its numbers, row by row; None when stopped
+    std::optional<nb::tuple> trace(nb::handle document, nb::object stop) {
         DocumentList list = document_list();
         list.add(document);
         const Index n = std::max<Index>(0, list.view().length(0) - 1);
         std::vector<double> probabilities(static_cast<std::size_t>(times(n, shape_.vocab_size)));
         std::vector<double> attention(static_cast<std::size_t>(
             times(times(shape_.n_layer, shape_.n_head), times(n, plus(n, 1)) / 2)));
-        run(nb::none(),
-            [&](Poll& poll) { engine_->trace(list.view(), probabilities.data(), attention.data(), poll); });
-        return nb::make_tuple(nb::cast(probabilities), nb::cast(attention));
+        bool done = false;
+        run(stop, [&](Poll& poll) {
+            engine_->trace(list.view(), probabilities.data(), attention.data(), poll);
+            done = true;
+        });
+        if (!done) return std::nullopt;
+        return nb::make_tuple(bytes_of(probabilities), bytes_of(attention));
     }
 
     // -> (documents, coins used)
@@ -306,6 +313,10 @@ public:
 private:
     DocumentList document_list() const { return {shape_.vocab_size, plus(shape_.block_size, 1)}; }
 
+    static nb::bytes bytes_of(const std::vector<double>& numbers) {
+        return nb::bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double));
+    }
+
     static double number(nb::handle item) {
         const double x = PyFloat_AsDouble(item.ptr());
         if (x == -1.0 && PyErr_Occurred()) throw nb::python_error();
@@ -320,7 +331,10 @@ private:
             nb::gil_scoped_release released;
             Turnstile::Pass pass(turnstile_);
             Poll poll(stop.is_none() ? never : StopQuestion::put, &question);
-            work(poll);
+            try {
+                work(poll);
+            } catch (const Stopped&) {  // where there is no part to give
+            }
         }
         question.raise_if_failed();
     }
@@ -355,9 +369,9 @@ void bind_exact(nb::module_& m) {
              nb::arg("m").noconvert(), nb::arg("v").noconvert(), nb::arg("step"), nb::kw_only(),
              nb::arg("isa") = nb::none(), nb::arg("libm") = nb::none())
         .def("steps", &PyExact::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))
-        .def("gradients", &PyExact::gradients, nb::arg("batch"), nb::arg("out").noconvert())
+        .def("gradients", &PyExact::gradients, nb::arg("batch"), nb::arg("out").noconvert(), nb::arg("stop"))
         .def("log_probabilities", &PyExact::log_probabilities, nb::arg("documents"), nb::arg("stop"))
-        .def("trace", &PyExact::trace, nb::arg("tokens"))
+        .def("trace", &PyExact::trace, nb::arg("tokens"), nb::arg("stop"))
         .def("generate", &PyExact::generate, nb::arg("count"), nb::arg("coins").noconvert(), nb::arg("prefix"),
              nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
         .def("copy_state", &PyExact::copy_state, nb::arg("parameters").noconvert(), nb::arg("m").noconvert(),

@@ -43,6 +43,7 @@ public:
     }
 
     double gradients(const Documents& batch, double* gradient, Poll& poll) override {
+        poll.now();
         return batch_gradient(batch, 0, batch.count, gradient, poll);
     }
 
@@ -66,6 +67,7 @@ public:
 
     void trace(const Documents& documents, double* probabilities, double* attention, Poll& poll) override {
         const Document document = document_of(documents, 0);
+        poll.now();
         if (document.positions < 1) return;
         model_.forward(parameters_.data(), document, poll);
         Tape& tape = model_.tape();
@@ -73,10 +75,12 @@ public:
             for (Index o = 0; o < shape_.vocab_size; o++) *probabilities++ = model_.probability(t, o);
         for (Index i = 0; i < shape_.n_layer; i++)
             for (Index h = 0; h < shape_.n_head; h++)
-                for (Index t = 0; t < document.positions; t++)
+                for (Index t = 0; t < document.positions; t++) {
+                    poll.work(8 * t);  // far apart in memory: as slow as so many multiplications
                     for (Index u = 0; u <= t; u++)
                         *attention++ = tape.layer(i).exps[(h * tape.stride + u) * tape.stride + t] *
                                        tape.layer(i).inverses[h * tape.stride + t];
+                }
     }
 
     Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* prefix, Index prefix_length,

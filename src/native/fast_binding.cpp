@@ -2,6 +2,7 @@
 // Does no arithmetic.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -9,6 +10,7 @@
 #include <cstdlib>
 #include <exception>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 #include "binding.hpp"
@@ -38,7 +40,7 @@ private:
     bool ask() {
         nb::gil_scoped_acquire interpreter;
         try {
-            return callable_.is_valid() && nb::cast<bool>(nb::bool_(callable_()));
+            return nb::cast<bool>(nb::bool_(callable_()));
         } catch (...) {
             error_ = std::current_exception();
             return true;
@@ -168,15 +170,18 @@ public:
         return nb::make_tuple(losses, names[static_cast<int>(end)]);
     }
 
-    double gradients(nb::handle batch, WritableNumbers out) {
+    // -> loss, None when stopped
+    std::optional<double> gradients(nb::handle batch, WritableNumbers out, nb::object ask) {
         check_count(out.size());
         Documents documents = empty();
         Documents::each(batch, [&](nb::handle document) { documents.add(document); });
         if (documents.size() == 0) throw nb::value_error("a batch needs a document or more");
         double loss = 0.0;
-        Question never{nb::object()};
-        enter([&] { engine_.gradients(documents.views(0, documents.size()), loss, out.data(), never.stop); });
-        return loss;
+        bool done = false;
+        Question question(std::move(ask));
+        enter([&] { done = engine_.gradients(documents.views(0, documents.size()), loss, out.data(), question.stop); });
+        question.raise_if_failed();
+        return done ? std::optional(loss) : std::nullopt;
     }
 
     std::vector<std::vector<float>> log_probabilities(nb::handle sequence, nb::object ask) {
@@ -189,13 +194,17 @@ public:
         return found;
     }
 
-    nb::tuple trace(nb::handle tokens) {
+    // -> (probabilities, attention), each the bytes of its numbers, row by row; None when stopped
+    std::optional<nb::tuple> trace(nb::handle tokens, nb::object ask) {
         Documents documents = empty();
         documents.add(tokens);
         std::vector<double> probabilities, attention;
-        Question never{nb::object()};
-        enter([&] { engine_.trace(documents[0], probabilities, attention, never.stop); });
-        return nb::make_tuple(probabilities, attention);
+        bool done = false;
+        Question question(std::move(ask));
+        enter([&] { done = engine_.trace(documents[0], probabilities, attention, question.stop); });
+        question.raise_if_failed();
+        if (!done) return std::nullopt;
+        return nb::make_tuple(bytes_of(probabilities), bytes_of(attention));
     }
 
     nb::tuple generate(size_t count, Numbers coins, nb::handle prefix, double temperature, int64_t top_k, double top_p,
@@ -224,6 +233,9 @@ public:
     std::string isa() const { return engine_.instructions(); }
 
 private:
+    static nb::bytes bytes_of(const std::vector<double>& numbers) {
+        return nb::bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double));
+    }
     Documents empty() const { return {engine_.settings().vocab_size, engine_.settings().block_size}; }
     template <class A>
     static size_t equal_sizes(const A& parameters, const A& m, const A& v) {
@@ -260,9 +272,9 @@ void bind_fast(nb::module_& m) {
         .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"), nb::arg("v"),
              "Fills the arrays; returns the step count.")
         .def("steps", &FastEngine::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))
-        .def("gradients", &FastEngine::gradients, nb::arg("batch"), nb::arg("out"))
+        .def("gradients", &FastEngine::gradients, nb::arg("batch"), nb::arg("out"), nb::arg("stop"))
         .def("log_probabilities", &FastEngine::log_probabilities, nb::arg("documents"), nb::arg("stop"))
-        .def("trace", &FastEngine::trace, nb::arg("tokens"), "Probabilities and attention weights, flat.")
+        .def("trace", &FastEngine::trace, nb::arg("tokens"), nb::arg("stop"))
         .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("prefix"),
              nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
         .def_prop_ro("isa", &FastEngine::isa);

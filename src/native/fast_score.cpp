@@ -73,6 +73,7 @@ int draw(std::vector<double>& weights, double coin) {
 }  // namespace
 
 bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vector<double>& attention, Stop& stop) {
+    if (stop.now()) return false;
     plan_.fill({&tokens, 1}, 0, 1, model_.block_size, model_.n_head, row_limit_);
     reserve(plan_.rows(), plan_.attention, plan_.longest, false, 1);
     bind_plan();

@@ -75,7 +75,7 @@ class Engine(Protocol):
     """Forward, backward, Adam, generation and scoring for one model.
 
     Where `stop` answers True, a method returns what is finished by then, and a step under way is
-    given up without a trace.
+    given up without a trace; `gradients` and `trace` raise StoppedError.
     """
 
     name: str
@@ -92,7 +92,7 @@ class Engine(Protocol):
         """One update for each batch, in order, at its learning rate."""
         ...
 
-    def gradients(self, batch: Sequence[Tokens]) -> tuple[float, array[float]]:
+    def gradients(self, batch: Sequence[Tokens], stop: Stop) -> tuple[float, array[float]]:
         """Loss of a batch in nats, and its gradient by every parameter; changes nothing."""
         ...
 
@@ -100,7 +100,7 @@ class Engine(Protocol):
         """For each document log p, in nats, of each token after the first, up to the block's end."""
         ...
 
-    def trace(self, tokens: Tokens) -> Trace:
+    def trace(self, tokens: Tokens, stop: Stop) -> Trace:
         """Next-token probabilities and attention weights at every position but the last token's."""
         ...
 

@@ -6,11 +6,11 @@ Does no arithmetic and chooses no engine; `exact` and `fast` make the native obj
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
 
 from .. import _native
 from ..config import Config
+from ..errors import StoppedError
 from . import Generated, Run, State, Stop, Tokens, Trace
 
 
@@ -27,22 +27,31 @@ class CompiledEngine:
     def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
         return Run(*self._native.steps(batches, learning_rates, stop))
 
-    def gradients(self, batch: Sequence[Tokens]) -> tuple[float, array[float]]:
+    def gradients(self, batch: Sequence[Tokens], stop: Stop) -> tuple[float, array[float]]:
         gradients = self._zeros()
-        return self._native.gradients(batch, gradients), gradients
+        loss = self._native.gradients(batch, gradients, stop)
+        if loss is None:
+            raise StoppedError
+        return loss, gradients
 
     def log_probabilities(self, documents: Sequence[Tokens], stop: Stop) -> list[list[float]]:
         return self._native.log_probabilities(documents, stop)
 
-    def trace(self, tokens: Tokens) -> Trace:
-        flat, weights = map(iter, self._native.trace(tokens))
+    def trace(self, tokens: Tokens, stop: Stop) -> Trace:
+        found = self._native.trace(tokens, stop)
+        if found is None:
+            raise StoppedError
         positions = max(0, min(self._config.block_size, len(tokens) - 1))
-        probabilities = [list(islice(flat, self._vocab_size)) for _ in range(positions)]
-        attention = [
-            [[list(islice(weights, t + 1)) for t in range(positions)] for _ in range(self._config.n_head)]
-            for _ in range(self._config.n_layer)
-        ]
-        return Trace(probabilities, attention)
+        probabilities, weights = found
+        rows = range(1, positions + 1)
+        attention = iter(_rows(weights, [*rows] * self._config.n_head * self._config.n_layer, stop))
+        return Trace(
+            list(_rows(probabilities, [self._vocab_size] * positions, stop)),
+            [
+                [[next(attention) for _ in rows] for _ in range(self._config.n_head)]
+                for _ in range(self._config.n_layer)
+            ],
+        )
 
     def generate(
         self,
@@ -58,3 +67,13 @@ class CompiledEngine:
 
     def _zeros(self) -> array[float]:
         return array("d", bytes(8 * self._config.parameter_count(self._vocab_size)))
+
+
+def _rows(numbers: bytes, lengths: list[int], stop: Stop) -> Iterator[list[float]]:
+    """Float64 numbers as rows of these lengths: millions in a large model's attention, so `stop` is asked too."""
+    flat, at = array("d", numbers), 0
+    for length in lengths:
+        if stop():
+            raise StoppedError
+        yield flat[at : at + length].tolist()
+        at += length

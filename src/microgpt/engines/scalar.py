@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import reference
 from ..config import Config
+from ..errors import StoppedError
 from . import Generated, Run, State, Stop, Tokens, Trace, muon, noise
 
 Number = Any  # reference.Value: a file for readers, without annotations
@@ -50,23 +51,26 @@ class ScalarEngine:
             losses.append(loss)
         return Run(losses, "done")
 
-    def gradients(self, batch: Sequence[Tokens]) -> tuple[float, array[float]]:
-        loss = self._backward(batch, lambda: False)
+    def gradients(self, batch: Sequence[Tokens], stop: Stop) -> tuple[float, array[float]]:
+        loss = self._backward(batch, stop)
+        if loss is None:
+            raise StoppedError
         gradients = array("d", [p.grad for p in self._parameters])
         self._clear_gradients()
-        return math.nan if loss is None else loss, gradients
+        return loss, gradients
 
     def log_probabilities(self, documents: Sequence[Tokens], stop: Stop) -> list[list[float]]:
         found: list[list[float]] = []
         for tokens in documents:
-            if stop():
+            try:
+                rows, _ = self._forward(tokens, stop)
+            except StoppedError:
                 break
-            rows, _ = self._forward(tokens)
             found.append([_log(row[token]) for row, token in zip(rows, tokens[1:])])
         return found
 
-    def trace(self, tokens: Tokens) -> Trace:
-        rows, cache = self._forward(tokens)
+    def trace(self, tokens: Tokens, stop: Stop) -> Trace:
+        rows, cache = self._forward(tokens, stop)
         attention = [
             [[[w.data for w in heads[h]] for heads in layer] for h in range(self._config.n_head)]
             for layer in cache.attention
@@ -105,11 +109,13 @@ class ScalarEngine:
         logits: list[Number] = reference.gpt(token, position, cache, self._weights, self._config.n_head)
         return logits
 
-    def _forward(self, tokens: Tokens) -> tuple[list[list[float]], Any]:
-        """Next-token probabilities at each position, and the cache."""
+    def _forward(self, tokens: Tokens, stop: Stop) -> tuple[list[list[float]], Any]:
+        """Next-token probabilities at each position, and the cache. Raises StoppedError."""
         cache = reference.Cache(self._config.n_layer)
         rows = []
         for position in range(min(self._config.block_size, len(tokens) - 1)):
+            if stop():
+                raise StoppedError
             probabilities = reference.softmax(self._logits(tokens[position], position, cache))
             rows.append([p.data for p in probabilities])
         return rows, cache

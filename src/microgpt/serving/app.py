@@ -11,21 +11,22 @@ import asyncio
 import json
 import math
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ValidationError
 from starlette.exceptions import HTTPException
 
 from .. import __version__, corpus, explaining, sampling, scoring
 from ..config import Config
 from ..engines import Stop
-from ..errors import ConfigError, DataError, MicrogptError, NotFittedError
+from ..errors import ConfigError, DataError, MicrogptError, NotFittedError, StoppedError
 from ..model import MicroGPT
-from ..randomness import Draws, StoppedError, fresh_seed
+from ..randomness import Draws, fresh_seed
 from ..training import Session
 from . import assembly
 from .jobs import BusyError, Jobs, Watch
@@ -43,6 +44,7 @@ from .schemas import (
     TrainRequest,
 )
 
+Body = TypeVar("Body", bound=BaseModel)
 TRAIN_SECONDS = 600.0  # that one /v1/train may take
 RETRY_AFTER = "1"  # seconds
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -105,19 +107,21 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
         strings = await jobs.run(request, lambda stop: _sample(model(), wanted, seed, stop))
         return SampleAnswer(strings=strings, seed=seed)
 
-    @app.post("/v1/score", response_model=ScoreAnswer)
-    async def score(wanted: ScoreRequest, request: Request) -> Response:
-        content = await jobs.run(request, lambda stop: _score(model(), wanted.strings, stop))
+    @app.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_takes(ScoreRequest))
+    async def score(request: Request) -> Response:
+        body = await request.body()  # unpacked by the thread: ten thousand strings wait as what was sent
+        content = await jobs.run(request, lambda stop: _score(model(), _unpacked(ScoreRequest, body).strings, stop))
         return Response(content, media_type="application/json")
 
     @app.post("/v1/next", response_model=NextAnswer)
     async def next_token(wanted: NextRequest, request: Request) -> JSONResponse:
-        row = await jobs.run(request, lambda stop: model().predict_proba(wanted.prefix))
+        row = await jobs.run(request, lambda stop: _next(model(), wanted.prefix, stop))
         return JSONResponse({"tokens": model().classes_, "probabilities": row})
 
     @app.post("/v1/explain", response_model=ExplainAnswer)
-    async def explain(wanted: ExplainRequest, request: Request) -> JSONResponse:
-        return JSONResponse(await jobs.run(request, lambda stop: _explain(model(), wanted.text)))
+    async def explain(wanted: ExplainRequest, request: Request) -> Response:
+        content = await jobs.run(request, lambda stop: _explain(model(), wanted.text, stop))
+        return Response(content, media_type="application/json")
 
 
 def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
@@ -134,21 +138,63 @@ def _known(model: MicroGPT) -> frozenset[str]:
         raise NotFittedError("the model's training list is not available", fix="leave novel out") from None
 
 
-def _score(model: MicroGPT, strings: list[str], stop: Stop) -> bytes:
+def _takes(kind: type[BaseModel]) -> dict[str, Any]:
+    """What FastAPI writes into /openapi.json for a route that takes such a body."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+
+
+def _unpacked(kind: type[Body], body: bytes) -> Body:
+    """A body as FastAPI would read it, and its refusals."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+
+
+def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
     """The answer as JSON, written as the scores come: as objects ten thousand of them take ten times as much."""
     texts = map(corpus.one_line, strings)
-    rows = bytearray()
+    written = bytearray(b'{"scores":[')
     for one in scoring.score(model.engine_, model.tokenizer_, model.config_, texts, stop):
         number = _finite(one.log_probability)
         row = {"text": one.text, "log_probability": number, "tokens": one.tokens, "cut": one.cut}
-        rows += b"," + _JSON.encode(row).encode()
-    return b'{"scores":[' + bytes(memoryview(rows)[1:]) + b"]}"
+        if not written.endswith(b"["):
+            written += b","
+        written += _JSON.encode(row).encode()
+    written += b"]}"
+    return memoryview(written)  # no copy
 
 
-def _explain(model: MicroGPT, text: str) -> dict[str, Any]:
-    found = explaining.explain(model.engine_, model.tokenizer_, model.config_, text).to_dict()
-    del found["gradients"]
-    return found | {"losses": [_finite(loss) for loss in found["losses"]], "loss": _finite(found["loss"])}
+def _next(model: MicroGPT, prefix: str, stop: Stop) -> list[float]:
+    return explaining.next_probabilities(model.engine_, model.tokenizer_, model.config_, prefix, stop)
+
+
+def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
+    """The answer as JSON, written row by row: a large model's attention holds millions of numbers."""
+    found = explaining.explain(model.engine_, model.tokenizer_, model.config_, text, False, stop)
+    losses, loss = [_finite(loss) for loss in found.losses], _finite(found.loss)
+    fields = {name: value for name, value in vars(found).items() if name != "gradients"}
+    written = bytearray()
+    _write(fields | {"losses": losses, "loss": loss}, written, stop)
+    return memoryview(written)
+
+
+def _write(value: Any, written: bytearray, stop: Stop) -> None:
+    """Append a value as JSON, asking `stop` between rows of numbers."""
+    if isinstance(value, dict):
+        pairs: Iterable[tuple[bytes, Any]] = ((_JSON.encode(name).encode() + b":", one) for name, one in value.items())
+    elif isinstance(value, list) and value and isinstance(value[0], list):
+        pairs = ((b"", one) for one in value)
+    else:
+        if stop():
+            raise StoppedError
+        written += _JSON.encode(value).encode()
+        return
+    written += b"{" if isinstance(value, dict) else b"["
+    for i, (name, one) in enumerate(pairs):
+        written += b"," * (i > 0) + name
+        _write(one, written, stop)
+    written += b"}" if isinstance(value, dict) else b"]"
 
 
 def _finite(number: float) -> float | None:

@@ -124,11 +124,11 @@ class Guard:
 
         return send_on
 
-    async def _hand_on(self, body: bytes, more: bool, send: Send) -> None:
+    async def _hand_on(self, body: bytes | memoryview, more: bool, send: Send) -> None:
         self._held += len(body)
         try:
             for at in range(0, len(body) or 1, PIECE):
-                piece = body[at : at + PIECE]
+                piece = bytes(body[at : at + PIECE])
                 await send({"type": "http.response.body", "body": piece, "more_body": more or at + PIECE < len(body)})
                 await asyncio.sleep(0)  # others' turn, and the moment in which a lost connection is noticed
         finally:

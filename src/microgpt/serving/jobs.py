@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from ..engines import Stop
+from ..errors import StoppedError
 
 Result = TypeVar("Result")
 WAITING = 128  # jobs that may wait for a thread
@@ -37,10 +38,11 @@ class Jobs:
     async def run(self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS) -> Result:
         """The function's result. Raises BusyError when there is no place, or no time left."""
         async with self.place(), self.watch(request, seconds) as stop:
-            result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
-            if stop.late():
-                raise BusyError(f"the request took more than {seconds:g} s")
-            return result
+            with suppress(StoppedError):
+                result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
+                if not stop.late():
+                    return result
+            raise BusyError(f"the request took more than {seconds:g} s" if stop.late() else "the server ends")
 
     def require_place(self) -> None:
         """Raises BusyError when too many wait."""
