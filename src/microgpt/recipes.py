@@ -29,13 +29,13 @@ PRESETS: dict[str, Preset | None] = {
         | {
             "n_layer": 3,
             "n_embd": 96,
-            "n_head": 12,
-            "learning_rate": 0.004,
+            "n_head": 6,
+            "learning_rate": 0.005,
             "weight_decay": 0.1,
             "input_dropout": 0.15,
         },
         12,
-        5000,
+        5500,
     ),
 }
 FEWEST_STEPS = 100

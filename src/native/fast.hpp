@@ -117,7 +117,7 @@ private:
     void reserve(int rows, size_t attention, int longest, bool backward, int threads);
     void carve_rows(Carver&, int rows, size_t attention, bool backward);
     void bind_plan();
-    int threads_for(size_t positions) const;
+    int threads_for(std::span<const Tokens> batch) const;
     template <class Work>
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);

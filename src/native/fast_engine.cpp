@@ -112,13 +112,18 @@ void Engine::bind_plan() {
 
 // ---- Work ---------------------------------------------------------------------------------------
 
-// Threads for a step over so many documents: helpers cost some microseconds a step and must earn them.
-int Engine::threads_for(size_t documents) const {
+// Threads for a step over these documents: helpers cost some microseconds a step and must earn them, and no more of
+// them can help than there are groups. (benchmarks/threads.py)
+int Engine::threads_for(std::span<const Tokens> batch) const {
     if (settings_.threads) return settings_.threads;
-    const double positions = static_cast<double>(documents) * std::min(model_.block_size, 8);
-    const double work = positions * 3.0 * static_cast<double>(count_);  // multiply-adds, about
-    constexpr double kWorthHelpers = 3e6;
-    return work < kWorthHelpers ? 1 : static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1U, 64U));
+    size_t positions = 0;
+    for (const Tokens& tokens : batch) positions += static_cast<size_t>(Plan::length(tokens, model_.block_size));
+    const size_t groups = Plan::groups_of(batch.size(), positions);
+    const double work = 3.0 * static_cast<double>(positions) * static_cast<double>(count_);  // multiply-adds, about
+    constexpr double kWorthHelpers = 5e6;
+    if (work < kWorthHelpers) return 1;
+    const size_t cores = std::clamp(std::thread::hardware_concurrency(), 1U, 64U);
+    return static_cast<int>(std::min(cores, groups));
 }
 
 // Mean loss of the documents in plan_, as a share of a batch: each document's mean, one after the other.
@@ -218,7 +223,7 @@ End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const 
     } at_the_end{team_, plan_};
     plan_.hidden = settings_.input_dropout;
     for (size_t i = 0; i < batches.size() && end == End::done; i++) {
-        const int threads = threads_for(batches[i].size());
+        const int threads = threads_for(batches[i]);
         plan_.update = step_;
         double loss = 0.0;
         bool finite = true;

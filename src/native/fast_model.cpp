@@ -246,7 +246,7 @@ void Engine::state(double* parameters, double* m, double* v) const {
 
 bool Engine::gradients(std::span<const Tokens> batch, double& loss, double* gradient, Stop& stop) {
     bool finite;
-    if (stop.now() || !forward_backward(batch, threads_for(batch.size()), stop, loss, finite)) return false;
+    if (stop.now() || !forward_backward(batch, threads_for(batch), stop, loss, finite)) return false;
     each_weight([&](const Weight& w) { *gradient++ = w.gradient[w.at]; });
     return true;
 }

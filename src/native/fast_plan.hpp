@@ -57,6 +57,11 @@ public:
         return first;
     }
 
+    // About how many groups documents with so many positions make.
+    static size_t groups_of(size_t documents, size_t positions) {
+        return std::max({documents / kGroupDocuments, positions / kGroupRows, size_t{1}});
+    }
+
     static int length(Tokens tokens, int block_size) {
         return static_cast<int>(std::min(static_cast<size_t>(block_size), tokens.size() - 1));
     }

@@ -10,9 +10,9 @@ namespace microgpt::fast {
 std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens> documents, Stop& stop) {
     std::vector<std::vector<float>> found(documents.size());
     size_t finished = 0;
+    const int threads = threads_for(documents.first(std::min<size_t>(documents.size(), 512)));  // about a portion
     for (size_t first = 0; first < documents.size(); finished = first) {
         const size_t start = first;
-        const int threads = threads_for(documents.size() - start);
         first = plan_.fill(documents, start, documents.size(), model_.block_size, model_.n_head,
                            std::min(row_limit_, 4096));
         reserve(plan_.rows(), plan_.attention, plan_.longest, false, threads);

@@ -1,6 +1,8 @@
 // Memory of the exact engine: plain buffers, and the tape of activations that forward leaves for backward.
 #pragma once
 
+#include <cstdint>
+#include <cstdlib>
 #include <new>
 
 #include "kernels.hpp"
@@ -20,12 +22,13 @@ public:
     // At least `size` numbers; contents are lost when it grows.
     void grow(Index size) {
         if (size <= size_) return;
-        const auto bytes = static_cast<std::size_t>(times(size, sizeof(Number)));
-        void* fresh = ::operator new(bytes, std::align_val_t(64));
+        // calloc: large memory comes from the system as zeros, a page at its first use, instead of all at once here.
+        void* fresh = std::calloc(static_cast<std::size_t>(plus(times(size, sizeof(Number)), kLine)), 1);
+        if (!fresh) throw std::bad_alloc();
         release();
-        data_ = static_cast<Number*>(fresh);
+        memory_ = fresh;
+        data_ = reinterpret_cast<Number*>((reinterpret_cast<std::uintptr_t>(fresh) + kLine) & ~(kLine - 1));
         size_ = size;
-        std::memset(fresh, 0, bytes);
     }
     Number* data() { return data_; }
     const Number* data() const { return data_; }
@@ -35,10 +38,11 @@ public:
 
 private:
     void release() {
-        if (data_) ::operator delete(data_, std::align_val_t(64));
-        data_ = nullptr;
-        size_ = 0;
+        std::free(memory_);
+        memory_ = nullptr, data_ = nullptr, size_ = 0;
     }
+    static constexpr std::uintptr_t kLine = 64;  // bytes of a cache line, where the numbers begin
+    void* memory_ = nullptr;
     Number* data_ = nullptr;
     Index size_ = 0;
 };
