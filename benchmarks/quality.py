@@ -80,9 +80,10 @@ def counted(path: str) -> dict[str, Losses]:
     return {model: {name: found[name][model] for name in on} for model in found["held out"]}
 
 
-def measure(path: str, looks: int) -> dict[str, Any]:
-    result: dict[str, Any] = {"documents": len(read(path).documents), "models": counted(path), "curves": {}}
-    for preset in PRESETS:
+def measure(path: str, looks: int, presets: list[str], kept: dict[str, Any] | None) -> dict[str, Any]:
+    """Figures of a list; those `kept` stay but for the presets named."""
+    result = kept or {"documents": len(read(path).documents), "models": counted(path), "curves": {}}
+    for preset in presets:
         seconds, found, curve = train(preset, path, looks)
         result["models"][preset] = {**found, "seconds": seconds}
         result["curves"][preset] = curve
@@ -98,14 +99,17 @@ def table(found: dict[str, Any]) -> str:
     lines += [f"| 1,000 held out of | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
     for name, one in lists.items():
         for which in ("held out", "unseen"):
-            losses_of_models = [one["models"][model] for model in shown]
-            cells = [
-                f"{x[which]:.3f}" + (f" ({x['seconds']:.2g} s)" if "seconds" in x and which == "held out" else "")
-                for x in losses_of_models
-            ]
-            what = f"{one['documents']:,} {name}" if which == "held out" else f"{name}, only those nowhere in the rest"
+            cells = [_cell(one["models"][model], which) for model in shown]
+            what = f"{one['documents']:,} {name}" if which == "held out" else f"{name}, those nowhere in the rest"
             lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _cell(model: dict[str, float], which: str) -> str:
+    loss = f"{model[which]:.3f}"
+    if which != "held out" or "seconds" not in model:
+        return loss
+    return f"{loss} ({model['seconds']:.0f} s)" if model["seconds"] >= 10 else f"{loss} ({model['seconds']:.2g} s)"
 
 
 def plot(found: dict[str, Any]) -> None:
@@ -137,13 +141,14 @@ def plot(found: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lists", nargs="*", metavar="NAME=FILE", help="further lists")
+    parser.add_argument("--only", action="append", metavar="PRESET", help="measure this one anew, keep the others")
     parser.add_argument("--plot", action="store_true", help="draw from the figures kept")
     args = parser.parse_args()
     if not args.plot:
-        lists = {"names": measure("", LOOKS)}
-        for item in args.lists:
+        lists = json.loads(RESULTS.read_text())["lists"] if args.only else {}
+        for item in ["names=", *args.lists]:
             name, path = item.split("=", 1)
-            lists[name] = measure(path, 1)
+            lists[name] = measure(path, 1 if path else LOOKS, args.only or list(PRESETS), lists.get(name))
         found = {"machine": benchmarking.machine(), "held_out": HELD_OUT, "lists": lists}
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     plot(json.loads(RESULTS.read_text()))

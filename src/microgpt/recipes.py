@@ -12,9 +12,10 @@ from .errors import ConfigError, quote
 
 
 class Preset(NamedTuple):
-    """Fields of `Config`; steps for a list of `MANY` documents; the power of its length with which others get fewer.
+    """Fields of `Config`; steps for a list of `MANY` documents; the power of the length that shorter ones get.
 
-    The powers were fitted to 500, 2,000, 8,000 and 32,000 names: more steps teach short lists by heart.
+    The powers were fitted to 500, 2,000, 8,000 and 32,000 names: more steps teach short lists by heart. Longer lists
+    get more, as the square root.
     """
 
     fields: dict[str, int | float]
@@ -27,7 +28,7 @@ _BETTER = {"batch_size": 64, "beta2": 0.99, "muon": 0.95, "warmup": 50}
 
 PRESETS: dict[str, Preset | None] = {
     "reference": None,
-    "good": Preset(_BETTER | {"n_layer": 2, "n_embd": 48, "n_head": 12, "learning_rate": 0.006}, 2000, 0.75),
+    "good": Preset(_BETTER | {"n_layer": 2, "n_embd": 48, "n_head": 12, "learning_rate": 0.006}, 1800, 0.75),
     "best": Preset(
         _BETTER
         | {
@@ -60,9 +61,10 @@ def recipe(name: str, documents: Sequence[str]) -> dict[str, int | float]:
     if preset is None:
         return {}
     longest = max(map(len, documents), default=0) + 1
-    steps = round(preset.steps * min(1.0, len(documents) / MANY) ** preset.power)
+    share = len(documents) / MANY
+    steps = preset.steps * share ** (preset.power if share < 1 else 0.5)
     return preset.fields | {
         "block_size": min(longest, LONGEST_BLOCK),
         "windows": longest > LONGEST_BLOCK,
-        "num_steps": max(steps, FEWEST_STEPS),
+        "num_steps": max(int(float(f"{steps:.2g}")), FEWEST_STEPS),  # a round number
     }
