@@ -29,8 +29,8 @@ class MicroGPT:
     """A tiny GPT for lists of short strings.
 
     The keyword arguments are the fields of `Config`, with their defaults; `block_size="auto"` takes
-    the longest document. `engine`: "auto" (the exact engine; the fast one for Muon or weight decay; the scalar
-    one where neither was built), "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
+    the longest document. `engine`: "auto" (the exact engine; the fast one for a recipe's updates; the scalar one
+    where neither was built), "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
     `threads`: at most so many, 0 for the engine's choice. For a better model than the reference's:
     `MicroGPT(**recipe("good", documents))`.
 

@@ -221,14 +221,15 @@ def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
     group = p.add_argument_group("hyper-parameters")
     group.add_argument("--preset", choices=PRESETS, help="defaults of all that follow: reference, or better ones")
     for item in fields(Config):
+        if item.name in leave_out:
+            continue
         if item.type == "bool":
             says = item.metadata["says"]
             group.add_argument(flag(item), dest=item.name, action="store_true", default=None, help=says)
-        elif item.name not in leave_out:
-            names = [flag(item)]
-            also = " ('auto': the longest document)" if item.name == "block_size" else ""
-            says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
-            group.add_argument(*names, dest=item.name, type=_reader(item.name), metavar=_metavar(item), help=says)
+            continue
+        also = " ('auto': the longest document)" if item.name == "block_size" else ""
+        says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
+        group.add_argument(flag(item), dest=item.name, type=_reader(item.name), metavar=_metavar(item), help=says)
     group.add_argument("--engine", choices=NAMES, default=AUTO, help="what does the arithmetic (%(default)s)")
     threads = _reader("threads")
     group.add_argument("--threads", type=threads, default=0, metavar="N", help="at most so many (0: as many as pay)")

@@ -95,7 +95,7 @@ private:
         int first, last;
         int product;  // index into products_ of the matrix's gradient
     };
-    struct Section {  // rows first ... last - 1 of a matrix, one of the reference's matrices, that Muon updates as a whole
+    struct Section {  // rows first ... last - 1 of a matrix: a matrix of the reference's, which Muon updates as a whole
         const Matrix* matrix;
         int first, last, longer;  // longer: of its two sides without padding
     };

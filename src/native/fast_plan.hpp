@@ -111,9 +111,12 @@ private:
         Document d{tokens.data(), n, shared, rows(), nullptr, true, attention};
         uint32_t prefix = 0;
         for (int t = 0; t < n; t++) {
-            prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
+            if (hidden > 0.0) prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
             const int row = t < shared ? path_[last_path + t] : rows();
-            if (t >= shared) token.push_back(t && hides(prefix) ? mark : tokens[t]), position.push_back(t), weight.push_back(0.0f);
+            if (t >= shared) {
+                token.push_back(t && hides(prefix) ? mark : tokens[t]);
+                position.push_back(t), weight.push_back(0.0f);
+            }
             weight[row] += share;
             path_.push_back(row);
             d.contiguous = d.contiguous && row == d.first_row - shared + t;
@@ -124,6 +127,7 @@ private:
         longest = std::max(longest, n);
     }
 
+    // As _mixed in engines/noise.py.
     static uint32_t mixed(uint32_t word) {
         word = (word ^ word >> 16) * 0x85ebca6bu;
         word = (word ^ word >> 13) * 0xc2b2ae35u;

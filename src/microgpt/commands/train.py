@@ -35,7 +35,7 @@ def train(args: Namespace, face: Face) -> int:
         files.require_replaceable(output, checkpoints.is_ours, args.force)
     with ExitStack() as stack:
         stack.enter_context(files.lock(output))
-        session = _session(args, output, face)
+        session = _session(args, output)
         recorder = Recorder(args.trace, args.log, args.plot, args.force)
         stack.callback(recorder.close)
         _announce(session, args, face)
@@ -58,7 +58,7 @@ def _output_for(sources: list[str]) -> str:
     return f"{stem or 'model'}.safetensors"
 
 
-def _session(args: Namespace, output: str, face: Face) -> Session:
+def _session(args: Namespace, output: str) -> Session:
     """A new run, or the one to resume, whose own settings hold."""
     source = corpus.read(args.files, args.column, args.dedupe)
     if args.resume:
