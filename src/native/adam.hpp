@@ -146,7 +146,8 @@ private:
                 std::memcpy(&word, masks + i, 8);
                 const Index found = __builtin_popcountll(word);
                 std::int64_t* next = index + count;
-                for (int k = 0; k < 4; k++) next[k] = take_lowest(word, i);  // seldom more; a loop's end is seldom foreseen
+                for (int k = 0; k < 4; k++)
+                    next[k] = take_lowest(word, i);  // seldom more; a loop's end is seldom foreseen
                 for (Index k = 4; k < found; k++) next[k] = take_lowest(word, i);
                 count += found;
             }
@@ -191,8 +192,7 @@ private:
             assumed = square_root(v_hat);
             return vector_pow(v_hat, 0.5);
         };
-        settle(Doubts(b.root_doubts), roots,
-               [&](Index i, double root) { p[i] = moved(r, b.p_before[i], m[i], root); });
+        settle(Doubts(b.root_doubts), roots, [&](Index i, double root) { p[i] = moved(r, b.p_before[i], m[i], root); });
         if (__builtin_expect(b.extreme, 0))
             for (Index i = 0; i < size; i++)
                 if (!(p[i] == p[i]) || is_tiny(m[i]) || is_tiny(v[i]))

@@ -48,8 +48,7 @@ public:
                 query_gradient(l, h, by_key, dqkv, t, positions, stride);
                 poll.work(4 * lanes * size_ * (t + lanes));
             }
-            for (Index t = 0; t < stride; t += lanes)
-                turn(by_key, t, scratch.by_query.data(), stride);
+            for (Index t = 0; t < stride; t += lanes) turn(by_key, t, scratch.by_query.data(), stride);
             for (Index u = 0; u < stride; u += lanes) {
                 const double* dhead = dmixed + h * size_ * stride;
                 const double* queries = l.qkv + h * size_ * stride;

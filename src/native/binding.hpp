@@ -6,4 +6,4 @@
 namespace microgpt {
 void bind_exact(nanobind::module_& m);
 void bind_fast(nanobind::module_& m);
-}
+}  // namespace microgpt

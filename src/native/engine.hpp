@@ -24,11 +24,11 @@ inline Index plus(Index x, Index y) {
 // The sizes of a model, and where its matrices start in the flat list of parameters: `reference.shapes`.
 struct Shape {
     Index n_layer, n_embd, n_head, block_size, vocab_size;
-    Index head_dim, hidden;         // n_embd / n_head, 4 * n_embd
-    Index wte, wpe, lm_head;        // offsets
-    Index layers, layer_size;       // offset of layer 0, and parameters in a layer
+    Index head_dim, hidden;          // n_embd / n_head, 4 * n_embd
+    Index wte, wpe, lm_head;         // offsets
+    Index layers, layer_size;        // offset of layer 0, and parameters in a layer
     Index wq, wk, wv, wo, fc1, fc2;  // offsets within a layer
-    Index parameters;               // how many in all
+    Index parameters;                // how many in all
 
     // Throws std::invalid_argument for a size below 1 or an n_embd that n_head does not divide.
     static Shape of(Index n_layer, Index n_embd, Index n_head, Index block_size, Index vocab_size);
@@ -118,7 +118,8 @@ struct SystemLibm {
 struct InstructionSet {
     const char* name;
     bool (*runs_here)();
-    bool (*probe)();  // do the vector forms of exp, pow, x*x and sqrt(x) equal the C library's, on some thousand values?
+    bool (
+        *probe)();  // do the vector forms of exp, pow, x*x and sqrt(x) equal the C library's, on some thousand values?
     Engine* (*create)(const Shape&, const AdamSettings&, const double* parameters, const double* m, const double* v,
                       Index step, bool vector_libm);
 };

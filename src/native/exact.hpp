@@ -16,9 +16,9 @@ namespace microgpt::MICROGPT_ISA {
 
 // Orders in which a linear's outputs hand gradients to its input.
 struct Orders {
-    Buffer<std::int32_t> descending;         // outputs last to first, for up to max(vocab_size, 4 n_embd)
-    Buffer<std::int32_t> qkv;                // heads last to first; in each v, then k, then q, last to first
-    Buffer<std::int32_t> qkv_at_0;           // the first position: in each v, then k and q in turns
+    Buffer<std::int32_t> descending;  // outputs last to first, for up to max(vocab_size, 4 n_embd)
+    Buffer<std::int32_t> qkv;         // heads last to first; in each v, then k, then q, last to first
+    Buffer<std::int32_t> qkv_at_0;    // the first position: in each v, then k and q in turns
     explicit Orders(const Shape& s);
     // The `count` outputs count - 1 ... 0.
     const std::int32_t* down_from(Index count) const { return descending.data() + descending.size() - count; }
@@ -74,7 +74,10 @@ struct Document {
 class Model {
 public:
     Model(const Shape& shape, bool vector_libm)
-        : shape_(shape), libm_{vector_libm}, tape_(shape_), orders_(shape_),
+        : shape_(shape),
+          libm_{vector_libm},
+          tape_(shape_),
+          orders_(shape_),
           one_by_n_embd_(system_libm.pow(static_cast<double>(shape.n_embd), -1.0)),
           attention_(shape_, system_libm.pow(system_libm.pow(static_cast<double>(shape.head_dim), 0.5), -1.0)) {}
 
@@ -106,8 +109,7 @@ public:
     }
 
     // Adds the gradients of dloss * document_loss to g. fresh: all of g but wte and wpe starts at zero.
-    void backward(const double* parameters, const Document& document, double dloss, bool fresh, double* g,
-                  Poll& poll) {
+    void backward(const double* parameters, const Document& document, double dloss, bool fresh, double* g, Poll& poll) {
         const Index d = shape_.n_embd, stride = tape_.stride;
         scratch_.lay_out(shape_, stride);
         loss_backward(parameters, document, dloss, fresh, g, poll);

@@ -167,7 +167,8 @@ private:
         if (id == -1 && PyErr_Occurred()) throw nb::python_error();
         if (id < 0 || id >= vocab_size_)
             throw nb::value_error(("token id " + std::to_string(id) + " is outside the vocabulary, 0 to " +
-                                   std::to_string(vocab_size_ - 1)).c_str());
+                                   std::to_string(vocab_size_ - 1))
+                                      .c_str());
         return static_cast<std::int32_t>(id);
     }
     Index vocab_size_, longest_;
@@ -177,8 +178,9 @@ private:
 
 void check_length(std::size_t found, Index expected, const char* what) {
     if (static_cast<Index>(found) != expected)
-        throw nb::value_error((std::string(what) + " must hold " + std::to_string(expected) + " numbers, not " +
-                               std::to_string(found)).c_str());
+        throw nb::value_error(
+            (std::string(what) + " must hold " + std::to_string(expected) + " numbers, not " + std::to_string(found))
+                .c_str());
 }
 
 // ---- The class -----------------------------------------------------------------------------------
@@ -256,8 +258,8 @@ public:
         list.add(document);
         const Index n = std::max<Index>(0, list.view().length(0) - 1);
         std::vector<double> probabilities(static_cast<std::size_t>(times(n, shape_.vocab_size)));
-        std::vector<double> attention(static_cast<std::size_t>(
-            times(times(shape_.n_layer, shape_.n_head), times(n, plus(n, 1)) / 2)));
+        std::vector<double> attention(
+            static_cast<std::size_t>(times(times(shape_.n_layer, shape_.n_head), times(n, plus(n, 1)) / 2)));
         bool done = false;
         run(stop, [&](Poll& poll) {
             engine_->trace(list.view(), probabilities.data(), attention.data(), poll);

@@ -11,8 +11,15 @@ class ExactEngine final : public Engine {
 public:
     ExactEngine(const Shape& shape, const AdamSettings& settings, const double* parameters, const double* m,
                 const double* v, Index step, bool vector_libm)
-        : shape_(shape), model_(shape, vector_libm), adam_(settings, vector_libm), vector_libm_(vector_libm),
-          parameters_(shape.parameters), m_(shape.parameters), v_(shape.parameters), g_(shape.parameters), step_(step) {
+        : shape_(shape),
+          model_(shape, vector_libm),
+          adam_(settings, vector_libm),
+          vector_libm_(vector_libm),
+          parameters_(shape.parameters),
+          m_(shape.parameters),
+          v_(shape.parameters),
+          g_(shape.parameters),
+          step_(step) {
         const std::size_t bytes = sizeof(double) * static_cast<std::size_t>(shape.parameters);
         std::memcpy(parameters_.data(), parameters, bytes);
         std::memcpy(m_.data(), m, bytes);

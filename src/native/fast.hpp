@@ -32,8 +32,8 @@ struct Settings {
 // Names of the kernels that this machine runs, best first.
 std::vector<std::string> instruction_sets();
 
-// float32 operations a second of one core with these instructions (a product and its sum are two), from registers alone:
-// the best of several short runs, in CPU time of the calling thread.
+// float32 operations a second of one core with these instructions (a product and its sum are two), from registers
+// alone: the best of several short runs, in CPU time of the calling thread.
 double peak(const std::string& instructions);
 
 // Asks its owner every few milliseconds whether to stop.
@@ -52,7 +52,7 @@ private:
     std::atomic<bool> stopped_{false};
 };
 
-enum class End { done, stopped, diverged };  // diverged: a loss or the square of a gradient is not finite
+enum class End { done, stopped, diverged };  // diverged: a loss or a sum of squares of gradients is not finite
 
 class Engine {
 public:

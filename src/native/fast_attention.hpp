@@ -1,6 +1,7 @@
 // Causal attention of one document, forward and backward, with queries in the lanes of a vector.
 // For a block of kQueries queries (t0 ... t0 + 7) and one head: scores[s][lane] for every key s up to the last
-// query, softmax down the keys, and the mixed values as products of that small matrix. No score leaves L1.
+// query, softmax down the keys, and the mixed values as products of that small matrix. kHeads heads go together, each
+// step for all of them: one head's steps wait for each other, and the other heads fill that time.
 #pragma once
 
 #include "fast_layout.hpp"
@@ -10,38 +11,42 @@ namespace microgpt::fast::MICROGPT_ISA {
 
 typedef Floats<kQueries> Lane;  // one number for each query of a block
 
-// One head of a document: rows of queries, keys and values, a row `stride` floats after the one before.
+// Rows of floats, each `stride` floats after the one before: positions of a document, from some column on.
 struct Span {
     const float* at;
     size_t stride;
     MICROGPT_INLINE const float* row(int t) const { return at + size_t(t) * stride; }
+    MICROGPT_INLINE Span from(int column) const { return {at + column, stride}; }
+};
+struct Place {  // the same, to write to
+    float* at;
+    size_t stride;
+    MICROGPT_INLINE float* row(int t) const { return at + size_t(t) * stride; }
+    MICROGPT_INLINE Place from(int column) const { return {at + column, stride}; }
 };
 
-// out[j][lane] = factor * rows[lane][j], j < head; the rows are t0 ... t0 + 7, the last one repeated past the end.
+// out[j][lane] = factor * rows[lane][j], j < head; of kQueries rows, the last of `count` repeated past the end.
 template <int HEAD>
-MICROGPT_INLINE void transpose_rows(const Span& rows, int t0, int end, int head, float factor, float* out) {
-    const int n = HEAD ? HEAD : head;
-    for (int j = 0; j < n; j += 4) {
-#pragma GCC unroll 2
-        for (int half = 0; half < kQueries; half += 4) {
-            Floats<4> block[4];
+MICROGPT_INLINE void transpose_rows(const Span& rows, int count, int head, float factor, float* out) {
+    const float* row[kQueries];
+#pragma GCC unroll 8
+    for (int i = 0; i < kQueries; i++) row[i] = rows.row(i < count ? i : count - 1);
+    for (int j = 0; j < head; j += 4) {
+        Lane r[4];
 #pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                const int t = t0 + half + i;
-                block[i] = load<4>(rows.row(t < end ? t : end - 1) + j) * factor;
-            }
-            transpose(block);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) store<4>(out + (j + i) * kQueries + half, block[i]);
+        for (int i = 0; i < 4; i++) {
+            r[i] = __builtin_shufflevector(load<4>(row[i] + j), load<4>(row[i + 4] + j), 0, 1, 2, 3, 4, 5, 6, 7);
         }
+        transpose_halves(r);
+#pragma GCC unroll 4
+        for (int i = 0; i < 4; i++) store<kQueries>(out + (j + i) * kQueries, r[i] * factor);
     }
 }
 
-// sums[i][lane] = sum over j of transposed[j][lane] * rows[s + i][j], for M keys.
+// out[s][lane] = sum over j of transposed[j][lane] * rows[s][j], for M keys from s on, `step` floats apart.
 template <int M, int HEAD>
-MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int s, int head, Lane (&sums)[M]) {
-#pragma GCC unroll 8
-    for (int i = 0; i < M; i++) sums[i] = Lane{};
+MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int s, int head, float* out, int step) {
+    Lane sums[M] = {};
     const int n = HEAD ? HEAD : head;
 #pragma GCC unroll 4
     for (int j = 0; j < n; j++) {
@@ -49,24 +54,17 @@ MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int 
 #pragma GCC unroll 8
         for (int i = 0; i < M; i++) sums[i] += q * rows.row(s + i)[j];
     }
-}
-
-template <int M, int HEAD>
-MICROGPT_INLINE void put_scores(const float* transposed, const Span& rows, int s, int head, float* out) {
-    Lane sums[M];
-    scores_tile<M, HEAD>(transposed, rows, s, head, sums);
 #pragma GCC unroll 8
-    for (int i = 0; i < M; i++) store<kQueries>(out + size_t(s + i) * kQueries, sums[i]);
+    for (int i = 0; i < M; i++) store<kQueries>(out + size_t(s + i) * step, sums[i]);
 }
 
-// Scores of any number of keys, to memory.
 template <int HEAD>
-MICROGPT_INLINE void scores(const float* transposed, const Span& rows, int keys, int head, float* out) {
+MICROGPT_INLINE void scores(const float* transposed, const Span& rows, int keys, int head, float* out, int step) {
     int s = 0;
-    for (; s + 8 <= keys; s += 8) put_scores<8, HEAD>(transposed, rows, s, head, out);
-    if (s + 4 <= keys) put_scores<4, HEAD>(transposed, rows, s, head, out), s += 4;
-    if (s + 2 <= keys) put_scores<2, HEAD>(transposed, rows, s, head, out), s += 2;
-    if (s < keys) put_scores<1, HEAD>(transposed, rows, s, head, out);
+    for (; s + 8 <= keys; s += 8) scores_tile<8, HEAD>(transposed, rows, s, head, out, step);
+    if (s + 4 <= keys) scores_tile<4, HEAD>(transposed, rows, s, head, out, step), s += 4;
+    if (s + 2 <= keys) scores_tile<2, HEAD>(transposed, rows, s, head, out, step), s += 2;
+    if (s < keys) scores_tile<1, HEAD>(transposed, rows, s, head, out, step);
 }
 
 // y[r][...] = (add ? y[r][...] : 0) + sum over k < depth of weights[r * row_step + k * key_step] * x[k][...],
@@ -118,186 +116,267 @@ constexpr int kHeadLanes = HEAD % 16 == 0 && HEAD > 0 && kLanes == 16 ? 16
 // All columns of a head: y[r] for `rows` rows; `causal`: row r needs only the keys up to first + r.
 template <int HEAD, bool CAUSAL>
 MICROGPT_INLINE void mix(const float* weights, int row_step, int key_step, int rows, int depth, int first,
-                         const Span& x, int head, float* y, size_t y_stride, bool add) {
+                         const Span& x, int head, const Place& y, bool add) {
     constexpr int L = kHeadLanes<HEAD>, D = HEAD % (2 * L) == 0 && HEAD > 0 ? 2 : 1, M = D == 2 ? 4 : 8;
     const int n = HEAD ? HEAD : head;
     for (int r = 0; r < rows; r += M) {
         const int m = rows - r < M ? rows - r : M, last = first + r + m;
         const int keys = CAUSAL && last < depth ? last : depth;
         for (int j = 0; j < n; j += D * L) {
-            mix_rows<M, D, L>(m, weights + size_t(r) * row_step, row_step, key_step, keys, Span{x.at + j, x.stride},
-                              y + r * y_stride + j, y_stride, add);
+            mix_rows<M, D, L>(m, weights + size_t(r) * row_step, row_step, key_step, keys, x.from(j), y.row(r) + j,
+                              y.stride, add);
         }
     }
 }
 
-// Lanes of queries t0 ... that may look at key s.
-MICROGPT_INLINE Lane visible(Lane x, int s, int t0, Lane hidden) {
-    const Lane lane = {0, 1, 2, 3, 4, 5, 6, 7};
-    return s > t0 ? (lane >= float(s - t0) ? x : hidden) : x;
-}
+// ---- Softmax ------------------------------------------------------------------------------------
 
-// Scores of M keys in registers, from s = 0 on, to weights in memory; all in one go for short documents.
-template <int M>
-MICROGPT_INLINE void softmax_tile(const Lane (&scores)[M], int t0, float* out) {
-    Lane highest = scores[0], total = {}, e[M];  // key 0 is visible to all
-#pragma GCC unroll 8
-    for (int s = 1; s < M; s++) highest = visible(larger<kQueries>(highest, scores[s]), s, t0, highest);
-#pragma GCC unroll 8
-    for (int s = 0; s < M; s++) total += e[s] = visible(exponential<kQueries>(scores[s] - highest), s, t0, Lane{});
-    const Lane scale = 1.0f / total;
-#pragma GCC unroll 8
-    for (int s = 0; s < M; s++) store<kQueries>(out + s * kQueries, e[s] * scale);
-}
-
-// The same in place, for any number of keys.
-MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
-    Lane highest = load<kQueries>(scores), total = {};
-    for (int s = 1; s < keys; s++) {
-        highest = visible(larger<kQueries>(highest, load<kQueries>(scores + size_t(s) * kQueries)), s, t0, highest);
-    }
-    for (int s = 0; s < keys; s++) {
-        float* at = scores + size_t(s) * kQueries;
-        const Lane e = visible(exponential<kQueries>(load<kQueries>(at) - highest), s, t0, Lane{});
-        total += e;
-        store<kQueries>(at, e);
-    }
-    const Lane scale = 1.0f / total;
-    for (int s = 0; s < keys; s++) {
-        float* at = scores + size_t(s) * kQueries;
-        store<kQueries>(at, load<kQueries>(at) * scale);
-    }
-}
-
-// Attention weights of a block of queries: softmax of the scores of `keys` keys.
-template <int HEAD, int M = kQueries>
-MICROGPT_INLINE void attention_weights(const float* transposed, const Span& rows, int keys, int t0, int head,
-                                       float* out) {
-    if (keys > M) {
-        scores<HEAD>(transposed, rows, keys, head, out);
-        softmax_down(out, keys, t0);
-    } else if (keys == M) {
-        Lane sums[M];
-        scores_tile<M, HEAD>(transposed, rows, 0, head, sums);
-        softmax_tile<M>(sums, t0, out);
-    } else if constexpr (M > 1) {
-        attention_weights<HEAD, M - 1>(transposed, rows, keys, t0, head, out);
-    }
-}
-
-// d_scores[s][lane] = weight * (d_weight - sum over s of weight * d_weight) * factor: softmax's derivative, where
-// d_weight[s] = d_mixed . value[s].
-template <int HEAD, int M = kQueries>
-MICROGPT_INLINE void score_gradients(const float* transposed, const Span& values, const float* weights, int keys,
-                                     int head, float factor, float* out) {
-    if (keys > M) {
-        scores<HEAD>(transposed, values, keys, head, out);
-        Lane total = {};
-        for (int s = 0; s < keys; s++) {
-            total += load<kQueries>(weights + size_t(s) * kQueries) * load<kQueries>(out + size_t(s) * kQueries);
-        }
-        for (int s = 0; s < keys; s++) {
-            float* at = out + size_t(s) * kQueries;
-            store<kQueries>(at, load<kQueries>(weights + size_t(s) * kQueries) * (load<kQueries>(at) - total) * factor);
-        }
-    } else if (keys == M) {
-        Lane d[M], total = {};
-        scores_tile<M, HEAD>(transposed, values, 0, head, d);
-#pragma GCC unroll 8
-        for (int s = 0; s < M; s++) total += load<kQueries>(weights + s * kQueries) * d[s];
-#pragma GCC unroll 8
-        for (int s = 0; s < M; s++) {
-            store<kQueries>(out + s * kQueries, load<kQueries>(weights + s * kQueries) * (d[s] - total) * factor);
-        }
-    } else if constexpr (M > 1) {
-        score_gradients<HEAD, M - 1>(transposed, values, weights, keys, head, factor, out);
-    }
-}
-
-// Where a document's keys and values stand for all its positions: in place, or gathered.
-struct KeysValues {
-    const float* at;  // the keys of position 0; the values stand `attn` floats behind
-    size_t stride;
+// The queries of HEADS heads side by side, kWidth floats for each key, as N vectors of L lanes.
+template <int HEADS>
+struct Across {
+    static constexpr int kWidth = HEADS * kQueries, L = kLanes < kWidth ? kLanes : kWidth, N = kWidth / L;
+    Floats<L> part[N];
 };
 
-inline KeysValues keys_values(const Model& model, const float* qkv, const Document& document, float* gathered) {
-    const size_t stride = size_t(model.qkv_stride), width = 2 * size_t(model.attn);
-    const float* keys = qkv + model.attn;
-    if (document.contiguous) return {keys + size_t(document.path[0]) * stride, stride};
-    for (int t = 0; t < document.positions; t++) {
-        __builtin_memcpy(gathered + t * width, keys + size_t(document.path[t]) * stride, width * sizeof(float));
+// Lanes of vector p whose queries, t0 + lane, may look at key t0 + later.
+template <int HEADS>
+MICROGPT_INLINE auto visible(int p, int later) {
+    Floats<Across<HEADS>::L> lane;
+#pragma GCC unroll 16
+    for (int i = 0; i < Across<HEADS>::L; i++) lane[i] = float((p * Across<HEADS>::L + i) % kQueries);
+    return lane >= float(later);
+}
+
+// Softmax down the keys, in place: scores [keys][HEADS][lane] become attention weights.
+template <int HEADS>
+MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
+    constexpr int W = Across<HEADS>::kWidth, L = Across<HEADS>::L, N = Across<HEADS>::N;
+    Across<HEADS> highest, total = {};
+#pragma GCC unroll 8
+    for (int p = 0; p < N; p++) highest.part[p] = load<L>(scores + p * L);  // key 0 is visible to all
+    for (int s = 1; s < keys; s++) {
+#pragma GCC unroll 8
+        for (int p = 0; p < N; p++) {
+            const Floats<L> found = larger<L>(load<L>(scores + size_t(s) * W + p * L), highest.part[p]);
+            highest.part[p] = visible<HEADS>(p, s - t0) ? found : highest.part[p];
+        }
     }
-    return {gathered, width};
+    for (int s = 0; s < keys; s++) {
+#pragma GCC unroll 8
+        for (int p = 0; p < N; p++) {
+            float* at = scores + size_t(s) * W + p * L;
+            const Floats<L> e = exponential<L>(load<L>(at) - highest.part[p]);
+            const Floats<L> seen = visible<HEADS>(p, s - t0) ? e : Floats<L>{};
+            store<L>(at, seen);
+            total.part[p] += seen;
+        }
+    }
+#pragma GCC unroll 8
+    for (int p = 0; p < N; p++) total.part[p] = 1.0f / total.part[p];
+    for (int s = 0; s < keys; s++) {
+#pragma GCC unroll 8
+        for (int p = 0; p < N; p++) {
+            float* at = scores + size_t(s) * W + p * L;
+            store<L>(at, load<L>(at) * total.part[p]);
+        }
+    }
+}
+
+// Softmax's derivative, in place: d_weights [keys][HEADS][lane] become
+// weight * (d_weight - sum over keys of weight * d_weight) * factor.
+template <int HEADS>
+MICROGPT_INLINE void score_gradients(const float* weights, float* d_weights, int keys, float factor) {
+    constexpr int W = Across<HEADS>::kWidth, L = Across<HEADS>::L, N = Across<HEADS>::N;
+    Across<HEADS> total = {};
+    for (int s = 0; s < keys; s++) {
+#pragma GCC unroll 8
+        for (int p = 0; p < N; p++) {
+            const size_t at = size_t(s) * W + p * L;
+            total.part[p] += load<L>(weights + at) * load<L>(d_weights + at);
+        }
+    }
+    for (int s = 0; s < keys; s++) {
+#pragma GCC unroll 8
+        for (int p = 0; p < N; p++) {
+            const size_t at = size_t(s) * W + p * L;
+            store<L>(d_weights + at, load<L>(weights + at) * (load<L>(d_weights + at) - total.part[p]) * factor);
+        }
+    }
+}
+
+// ---- A block of queries -------------------------------------------------------------------------
+
+// Up to kQueries queries from position t0 on, and what they look at. From some head's first column on.
+struct Block {
+    Span queries, keys, values;
+    int t0, rows, count;  // count: of keys, t0 + rows
+    int head;
+    float factor;  // of the scores
+
+    MICROGPT_INLINE Block from(int column) const {
+        return {queries.from(column), keys.from(column), values.from(column), t0, rows, count, head, factor};
+    }
+};
+
+// Attention weights of HEADS heads, and what they mix.
+template <int HEAD, int HEADS>
+MICROGPT_INLINE void attend_heads(const Block& b, float* weights, const Place& mixed, const Scratch& scratch) {
+    constexpr int W = Across<HEADS>::kWidth;
+    const int head = HEAD ? HEAD : b.head;
+    for (int h = 0; h < HEADS; h++) {
+        transpose_rows<HEAD>(b.queries.from(h * head), b.rows, head, b.factor, scratch.queries + h * head * kQueries);
+    }
+    for (int h = 0; h < HEADS; h++) {
+        scores<HEAD>(scratch.queries + h * head * kQueries, b.keys.from(h * head), b.count, head,
+                     weights + h * kQueries, W);
+    }
+    softmax_down<HEADS>(weights, b.count, b.t0);
+    for (int h = 0; h < HEADS; h++) {
+        mix<HEAD, true>(weights + h * kQueries, 1, W, b.rows, b.count, b.t0, b.values.from(h * head), head,
+                        mixed.from(h * head), false);
+    }
+}
+
+// Gradients by their queries, keys and values from those by what they mixed; values `attn` columns behind their keys.
+// Keys and values add to what is there if `add`.
+template <int HEAD, int HEADS>
+MICROGPT_INLINE void attend_heads_backward(const Block& b, const float* weights, const Span& d_mixed,
+                                           const Place& d_queries, const Place& d_keys, int attn, bool add,
+                                           const Scratch& scratch) {
+    constexpr int W = Across<HEADS>::kWidth;
+    const int head = HEAD ? HEAD : b.head;
+    for (int h = 0; h < HEADS; h++) {
+        transpose_rows<HEAD>(d_mixed.from(h * head), b.rows, head, 1.0f, scratch.queries + h * head * kQueries);
+    }
+    for (int h = 0; h < HEADS; h++) {
+        scores<HEAD>(scratch.queries + h * head * kQueries, b.values.from(h * head), b.count, head,
+                     scratch.scores + h * kQueries, W);
+    }
+    score_gradients<HEADS>(weights, scratch.scores, b.count, b.factor);
+    for (int h = 0; h < HEADS; h++) {
+        const float *w = weights + h * kQueries, *d_scores = scratch.scores + h * kQueries;
+        const int c = h * head;
+        mix<HEAD, true>(d_scores, 1, W, b.rows, b.count, b.t0, b.keys.from(c), head, d_queries.from(c), false);
+        mix<HEAD, false>(d_scores, W, 1, b.count, b.rows, 0, b.queries.from(c), head, d_keys.from(c), add);
+        mix<HEAD, false>(w, W, 1, b.count, b.rows, 0, d_mixed.from(c), head, d_keys.from(attn + c), add);
+    }
+}
+
+// ---- A document ---------------------------------------------------------------------------------
+
+// Widths and strides of a layer's rows, known to the compiler where EMBD and HEAD are.
+template <int EMBD, int HEAD>
+struct Widths {
+    const Model& model;
+    MICROGPT_INLINE int n_head() const { return EMBD ? EMBD / HEAD : model.n_head; }
+    MICROGPT_INLINE int head() const { return HEAD ? HEAD : model.head; }
+    MICROGPT_INLINE int attn() const { return EMBD ? EMBD : model.attn; }
+    MICROGPT_INLINE size_t mixed_stride() const { return size_t(EMBD ? stride_for(EMBD) : model.attn_stride); }
+    MICROGPT_INLINE size_t qkv_stride() const { return size_t(EMBD ? stride_for(3 * EMBD) : model.qkv_stride); }
+    MICROGPT_INLINE float factor() const { return 1.0f / __builtin_sqrtf(float(EMBD ? HEAD : model.head_dim)); }
+};
+
+// Keys and values of all a document's positions, `width` floats each: in place, or gathered.
+MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& document, float* gathered) {
+    if (document.contiguous) return {rows.row(document.path[0]), rows.stride};
+    for (int t = 0; t < document.positions; t++) {
+        const float* from = rows.row(document.path[t]);
+        float* to = gathered + size_t(t) * width;
+        for (int j = 0; j < width; j += kLanes) store<kLanes>(to + j, load<kLanes>(from + j));
+    }
+    return {gathered, size_t(width)};
+}
+
+// The block of queries from position t0 on.
+template <int EMBD, int HEAD>
+MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document& document, const float* qkv,
+                               const Span& keys, int t0) {
+    const int end = document.positions, count = t0 + kQueries < end ? t0 + kQueries : end;
+    const Span queries = {qkv, widths.qkv_stride()};
+    return {{queries.row(document.first_row + t0 - document.shared), queries.stride},
+            keys,
+            keys.from(widths.attn()),
+            t0,
+            count - t0,
+            count,
+            widths.head(),
+            widths.factor()};
 }
 
 // One document, one layer: qkv of all its positions -> attention weights, and `mixed` of its own rows.
-template <int HEAD>
+template <int EMBD, int HEAD>
 void attend(const Model& model, const Document& document, const LayerRows& rows, Scratch& scratch, Ticker& ticker) {
-    const int head = HEAD ? HEAD : model.head, end = document.positions, shared = document.shared;
-    const KeysValues kv = keys_values(model, rows.qkv, document, scratch.gathered);
-    const size_t stride = size_t(model.qkv_stride), mixed_stride = size_t(model.attn_stride);
-    const float* queries = rows.qkv + size_t(document.first_row) * stride;  // of position `shared`
-    float* mixed = rows.mixed + size_t(document.first_row) * mixed_stride;
+    if (document.shared == document.positions) return;  // all of it stands in earlier rows
+    const Widths<EMBD, HEAD> widths{model};
+    const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn();
+    const Span keys = keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
+    Place mixed = {rows.mixed + size_t(document.first_row) * widths.mixed_stride(), widths.mixed_stride()};
     float* weights = rows.attention + document.attention;
-    const float factor = 1.0f / __builtin_sqrtf(float(model.head_dim));
-    for (int t0 = shared; t0 < end; t0 += kQueries) {
-        const int keys = t0 + kQueries < end ? t0 + kQueries : end, own = keys - t0;
-        for (int h = 0; h < model.n_head; h++, weights += size_t(keys) * kQueries) {
-            const size_t column = size_t(h) * head;
-            const Span k = {kv.at + column, kv.stride}, v = {kv.at + model.attn + column, kv.stride};
-            transpose_rows<HEAD>({queries + column, stride}, t0 - shared, end - shared, head, factor, scratch.queries);
-            attention_weights<HEAD>(scratch.queries, k, keys, t0, head, weights);
-            mix<HEAD, true>(weights, 1, kQueries, own, keys, t0, v, head, mixed + (t0 - shared) * mixed_stride + column,
-                            mixed_stride, false);
-            if (ticker.spend(2L * keys * kQueries * (head + 8))) return;
+    for (int t0 = document.shared; t0 < document.positions; t0 += kQueries) {
+        const Block b = block_at(widths, document, rows.qkv, keys, t0);
+        const size_t size = size_t(b.count) * kQueries;
+        int h = 0;
+        for (; h + kHeads <= n_head; h += kHeads) {
+            attend_heads<HEAD, kHeads>(b.from(h * head), weights + h * size, mixed.from(h * head), scratch);
+        }
+        for (; h < n_head; h++) {
+            attend_heads<HEAD, 1>(b.from(h * head), weights + h * size, mixed.from(h * head), scratch);
+        }
+        weights += n_head * size, mixed.at = mixed.row(kQueries);
+        if (ticker.spend(2L * n_head * b.count * kQueries * (head + 8))) return;
+    }
+}
+
+MICROGPT_INLINE void clear(const Place& rows, int width, int first, int last) {
+    for (int t = first; t < last; t++) {
+        for (int j = 0; j < width; j += kLanes) store<kLanes>(rows.row(t) + j, Vector{});
+    }
+}
+
+// Gradients by keys and values that were gathered, to their rows; shared rows collect from every document.
+MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& document, const Place& rows) {
+    for (int t = 0; t < document.positions; t++) {
+        float* to = rows.row(document.path[t]);
+        for (int j = 0; j < width; j += kLanes) {
+            const Vector d = load<kLanes>(d_keys.row(t) + j);
+            store<kLanes>(to + j, t < document.shared ? load<kLanes>(to + j) + d : d);
         }
     }
 }
 
-// Gradients by queries, keys and values from d_mixed. Keys and values of shared rows collect from every document.
-template <int HEAD>
+// Gradients by queries, keys and values from d_mixed, which begins with the document's own rows.
+template <int EMBD, int HEAD>
 void attend_backward(const Model& model, const Document& document, const LayerRows& rows, const float* d_mixed,
                      Scratch& scratch, Ticker& ticker) {
-    const int head = HEAD ? HEAD : model.head, end = document.positions, shared = document.shared, attn = model.attn;
-    const KeysValues kv = keys_values(model, rows.qkv, document, scratch.gathered);
-    const size_t stride = size_t(model.qkv_stride), mixed_stride = size_t(model.attn_stride), width = 2 * size_t(attn);
-    const size_t own_rows = size_t(document.first_row) * stride;
-    const float* queries = rows.qkv + own_rows;
+    if (document.shared == document.positions) return;
+    const Widths<EMBD, HEAD> widths{model};
+    const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn(), shared = document.shared;
+    const Span keys = keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
     const float* weights = rows.attention + document.attention;
-    const float factor = 1.0f / __builtin_sqrtf(float(model.head_dim));
-    float *d_queries = rows.d_qkv + own_rows, *d_kv = scratch.d_gathered;
-    size_t d_stride = width;
-    if (document.contiguous) {
-        d_kv = rows.d_qkv + size_t(document.path[0]) * stride + attn, d_stride = stride;
-        for (int t = shared; t < end; t++) __builtin_memset(d_kv + t * stride, 0, width * sizeof(float));
-    } else {
-        __builtin_memset(d_kv, 0, size_t(end) * width * sizeof(float));
-    }
-    for (int t0 = shared; t0 < end; t0 += kQueries) {
-        const int keys = t0 + kQueries < end ? t0 + kQueries : end, own = keys - t0, at = t0 - shared;
-        for (int h = 0; h < model.n_head; h++, weights += size_t(keys) * kQueries) {
-            const size_t column = size_t(h) * head;
-            const Span k = {kv.at + column, kv.stride}, v = {kv.at + attn + column, kv.stride};
-            const Span q = {queries + at * stride + column, stride},
-                       d = {d_mixed + at * mixed_stride + column, mixed_stride};
-            float* d_keys = d_kv + column;
-            transpose_rows<HEAD>(d, 0, own, head, 1.0f, scratch.queries);
-            score_gradients<HEAD>(scratch.queries, v, weights, keys, head, factor, scratch.scores);
-            mix<HEAD, true>(scratch.scores, 1, kQueries, own, keys, t0, k, head, d_queries + at * stride + column,
-                            stride, false);
-            mix<HEAD, false>(scratch.scores, kQueries, 1, keys, own, 0, q, head, d_keys, d_stride, true);
-            mix<HEAD, false>(weights, kQueries, 1, keys, own, 0, d, head, d_keys + attn, d_stride, true);
-            if (ticker.spend(4L * keys * kQueries * (head + 8))) return;
+    const bool in_place = document.contiguous;
+    const Place d_rows = {rows.d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
+    Place d_queries = {d_rows.row(document.first_row), d_rows.stride}, d_keys = {scratch.d_gathered, 2 * size_t(attn)};
+    if (in_place) d_keys = {d_all.row(document.path[0]), d_all.stride};
+    Span d = {d_mixed, widths.mixed_stride()};
+    // Several blocks of queries give to the same keys, and several documents to rows in place that they share.
+    const bool add = document.positions - shared > kQueries || (in_place && shared > 0);
+    if (add) clear(d_keys, 2 * attn, in_place ? shared : 0, document.positions);
+    for (int t0 = shared; t0 < document.positions; t0 += kQueries) {
+        const Block b = block_at(widths, document, rows.qkv, keys, t0);
+        const size_t size = size_t(b.count) * kQueries;
+        int h = 0;
+        for (; h + kHeads <= n_head; h += kHeads) {
+            attend_heads_backward<HEAD, kHeads>(b.from(h * head), weights + h * size, d.from(h * head),
+                                                d_queries.from(h * head), d_keys.from(h * head), attn, add, scratch);
         }
-    }
-    if (document.contiguous) return;
-    for (int t = 0; t < end; t++) {
-        float* to = rows.d_qkv + size_t(document.path[t]) * stride + attn;
-        const float* from = d_kv + t * width;
-        for (size_t j = 0; j < width; j += kLanes) {
-            store<kLanes>(to + j, t < shared ? load<kLanes>(to + j) + load<kLanes>(from + j) : load<kLanes>(from + j));
+        for (; h < n_head; h++) {
+            attend_heads_backward<HEAD, 1>(b.from(h * head), weights + h * size, d.from(h * head),
+                                           d_queries.from(h * head), d_keys.from(h * head), attn, add, scratch);
         }
+        weights += n_head * size, d.at = d.row(kQueries), d_queries.at = d_queries.row(kQueries);
+        if (ticker.spend(4L * n_head * b.count * kQueries * (head + 8))) return;
     }
+    if (!in_place) scatter({d_keys.at, d_keys.stride}, 2 * attn, document, d_all);
 }
 
 }  // namespace microgpt::fast::MICROGPT_ISA

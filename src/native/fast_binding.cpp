@@ -86,8 +86,12 @@ public:
     template <class F>
     static void each(nb::handle sequence, F f) {
         if (PyList_Check(sequence.ptr())) {
-            for (Py_ssize_t i = 0; i < PyList_Size(sequence.ptr()); i++)
-                f(nb::handle(PyList_GetItem(sequence.ptr(), i)));
+            const Py_ssize_t size = PyList_Size(sequence.ptr());
+            for (Py_ssize_t i = 0; i < size; i++) {
+                PyObject* item = PyList_GetItem(sequence.ptr(), i);
+                if (!item) throw nb::python_error();  // a list that shrank meanwhile
+                f(nb::handle(item));
+            }
             return;
         }
         if (!PySequence_Check(sequence.ptr())) throw nb::type_error("a sequence is needed");
@@ -121,10 +125,10 @@ private:
 class FastEngine {
 public:
     FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2,
-               double eps_adam, double weight_decay, double input_dropout, double muon, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
-               const std::string& isa)
-        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay,
-                   input_dropout, muon, threads, isa},
+               double eps_adam, double weight_decay, double input_dropout, double muon, Numbers parameters, Numbers m,
+               Numbers v, int64_t step, int threads, const std::string& isa)
+        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, input_dropout,
+                   muon, threads, isa},
                   parameters.data(), m.data(), v.data(), equal_sizes(parameters, m, v), step) {}
 
     // Work with the engine while other Python threads go on.
@@ -264,11 +268,12 @@ void bind_fast(nb::module_& m) {
     m.def("fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
           "float32 operations a second of one core with that instruction set, from registers alone.");
     nb::class_<FastEngine>(m, "Fast", "A model in float32. See microgpt.engines.fast.")
-        .def(nb::init<int, int, int, int, int, double, double, double, double, double, double, Numbers, Numbers, Numbers, int64_t, int,
-                      const std::string&>(),
+        .def(nb::init<int, int, int, int, int, double, double, double, double, double, double, Numbers, Numbers,
+                      Numbers, int64_t, int, const std::string&>(),
              nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"), nb::arg("vocab_size"),
-             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"),
-             nb::arg("input_dropout"), nb::arg("muon"), nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"))
+             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"), nb::arg("input_dropout"),
+             nb::arg("muon"), nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"),
+             nb::arg("isa"))
         .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"), nb::arg("v"),
              "Fills the arrays; returns the step count.")
         .def("steps", &FastEngine::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))

@@ -31,7 +31,7 @@ void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backwar
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
     rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es), rows_.logits = take(model_.vocab);
     rows_.d_embedding = take_backward(es), rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
-    rows_.sums = take(1), rows_.shifts = take(1);
+    rows_.sums = take(1);
     for (LayerRows& a : layer_rows_) {
         a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
         a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);
@@ -62,8 +62,9 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
         const auto carve = [&](Carver& carver) {
             const size_t n = static_cast<size_t>(new_longest), pairs = times(n, 2 * static_cast<size_t>(model_.attn));
             for (Scratch& s : scratch_) {
-                s = {carver.take(pairs), carver.take(pairs), carver.take(static_cast<size_t>(model_.head) * kQueries),
-                     carver.take(times(n, kQueries)), carver.take(muon_memory())};
+                s = {carver.take(pairs), carver.take(pairs),
+                     carver.take(static_cast<size_t>(model_.head) * kHeads * kQueries),
+                     carver.take(times(n, kHeads * kQueries)), carver.take(muon_memory())};
             }
         };
         Carver measure(nullptr);
@@ -183,7 +184,8 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
     return true;
 }
 
-// Adam (Kingma and Ba 2015, algorithm 1), and Muon where it is asked for. Asks about stopping go on, but an update once begun is finished.
+// Adam (Kingma and Ba 2015, algorithm 1), and Muon where it is asked for. Asks about stopping go on, but an update once
+// begun is finished.
 void Engine::update(double rate, int threads, Stop& stop) {
     const double t = static_cast<double>(step_ + 1), correction1 = 1.0 - std::pow(settings_.beta1, t);
     const double correction2 = std::sqrt(1.0 - std::pow(settings_.beta2, t));

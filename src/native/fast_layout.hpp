@@ -10,6 +10,11 @@ namespace microgpt::fast {
 
 constexpr int kPad = 16;     // widths are padded with zeros to whole vectors of every instruction set
 constexpr int kQueries = 8;  // attention keeps this many queries in the lanes of a vector
+constexpr int kHeads = 4;    // and works on so many heads at once, on what is left one by one
+
+// Floats between rows of so many. Rows that are a multiple of 4 KiB apart would all fall into the same few sets of the
+// cache: an odd number of cache lines spreads them.
+constexpr int stride_for(int width) { return width >= 64 && width % 32 == 0 ? width + 16 : width; }
 
 // A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad.
 // L = lanes of the instruction set. A panel is L columns wide, so that a product reads it in order.
@@ -63,8 +68,8 @@ struct Group {
 struct LayerRows {
     float *normed1, *scale1;  // [embd], [1]: input of q, k, v; its rmsnorm's scale
     float* qkv;               // [3 attn]
-    // For each document, each block of kQueries of its own positions from q on, and each head: the weights of
-    // min(q + kQueries, positions) keys, kQueries lanes each.
+    // For each document, each block of kQueries of its own positions from q on, and each kHeads heads, or each of those
+    // left: the weights of min(q + kQueries, positions) keys, of each head, kQueries lanes each.
     float* attention;
     float* mixed;                                // [attn]: input of wo
     float *normed2, *scale2;                     // [embd], [1]: input of fc1
@@ -78,7 +83,7 @@ struct Rows {
     float* logits;               // [vocab]; after the backward pass the gradient by them
     float* d_embedding;          // [embd]: gradient by token row + position row
     float *temporary, *d_mixed;  // [embd], [attn]: between two products
-    float *sums, *shifts;        // [1]: sums of squares, later of exponentials; the highest logits
+    float* sums;                 // [1]: sums of squares, later the logarithm of the sum of exponentials
     LayerRows* layers;
     const int32_t *token, *position;  // of each row
     const float* weight;              // of each row in the loss: the sum over its entries
@@ -92,7 +97,7 @@ struct Rows {
 // One thread's own memory.
 struct Scratch {
     float *gathered, *d_gathered;  // [positions][2 attn]: keys and values of a document that shares rows
-    float *queries, *scores;       // [head][kQueries]; [positions][kQueries]
+    float *queries, *scores;       // [kHeads][head][kQueries]; [positions][kHeads][kQueries]
     float* muon;                   // muon_floats of the largest section
 };
 
@@ -140,7 +145,7 @@ struct Kernels {
     // The same, and the gradients by all matrices' outputs, and by the embeddings' sums.
     void (*backward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
     // Rows [first, last) of a matrix's gradient: d_output^T input over `rows` rows. Added to what is there if `add`.
-    // Answers whether the squares of all, and of the sums under way, are finite.
+    // Answers whether the sum of all squares, and of those of sums under way, is finite.
     bool (*gradient)(const Matrix&, const float* d_output, int d_stride, const float* input, int stride, int rows,
                      int first, int last, bool add, Ticker&);
     // Columns [first, last) of a table's gradient, to which row r adds d[r] in table row index[r].

@@ -53,10 +53,6 @@ double thread_seconds() {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Rows that are a multiple of 4 KiB apart would all fall into the same few sets of the cache: an odd number of
-// cache lines spreads them.
-int stride_for(int width) { return width >= 64 && width % 32 == 0 ? width + 16 : width; }
-
 float to_float(double x) { return std::isnan(x) ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(x); }
 
 void check(const Settings& s, size_t count) {

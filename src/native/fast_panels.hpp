@@ -115,9 +115,8 @@ MICROGPT_INLINE void product(const float* x, int stride, int rows, const float* 
 
 constexpr int kGradientRows = 256;  // rows whose strips of input and output gradient fit in L1 together
 
-// Gradient of M outputs from o on by P panels of inputs: d_output^T input. Tells through `check`, zeros of which some
-// turn NaN, whether the squares of all, which Adam takes, are finite; four, because one would be a chain as long as the
-// work itself.
+// Gradient of M outputs from o on by P panels of inputs: d_output^T input. Adds the squares of all to `check`, so that
+// it tells whether they, which Adam takes, are finite; four, because one would be a chain as long as the work itself.
 template <int M, int P>
 MICROGPT_INLINE void gradient_tile(float* gradient, size_t panel_size, const float* d_output, int d_stride,
                                    const float* input, int stride, int rows, bool add, Vector (&check)[4]) {
@@ -144,7 +143,7 @@ MICROGPT_INLINE void gradient_tile(float* gradient, size_t panel_size, const flo
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) {
             store<kLanes>(gradient + p * panel_size + j * kLanes, sums[j][p]);
-            check[(j * P + p) % 4] += sums[j][p] * sums[j][p] * 0.0f;
+            check[(j * P + p) % 4] += sums[j][p] * sums[j][p];
         }
     }
 }
@@ -168,7 +167,7 @@ __attribute__((noinline)) void gradient_panels(const Matrix& w, float* gradient,
 }
 
 inline bool finite(const Vector (&check)[4]) {
-    return sum<kLanes>((check[0] + check[1]) + (check[2] + check[3])) == 0.0f;
+    return sum<kLanes>((check[0] + check[1]) + (check[2] + check[3])) < __builtin_inff();
 }
 
 bool gradient(const Matrix& w, const float* d_output, int d_stride, const float* input, int stride, int rows, int first,
@@ -197,7 +196,7 @@ bool table_gradient(const Table& t, const int32_t* index, const float* d, int st
             float* at = to + size_t(index[r]) * t.columns;
             const Vector g = load<kLanes>(at) + load<kLanes>(d + size_t(r) * stride + c);
             store<kLanes>(at, g);
-            check[r % 4] += g * g * 0.0f;
+            check[r % 4] += g * g;
         }
     }
     return finite(check);

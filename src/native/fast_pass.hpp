@@ -93,7 +93,7 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
         product<EMBD>(normed1, es, n, w.qkv.forward, embd, embd, 3 * attn,
                       Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
         for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
-            attend<HEAD>(model, rows.documents[d], a, scratch, ticker);
+            attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
         }
         product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, attn, embd,
                       PutSum{stream, from(input, r0, es), es}, ticker);
@@ -105,30 +105,57 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
                   Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
 }
 
-// x for columns j ... j + kLanes - 1; `fill` for those past the vocabulary.
-MICROGPT_INLINE Vector within(Vector x, int j, int vocab_size, float fill) {
-    if (j + kLanes <= vocab_size) return x;
-    Vector lane;
-    for (int i = 0; i < kLanes; i++) lane[i] = float(i);
-    return lane < float(vocab_size - j) ? x : spread<kLanes>(fill);
+// Where the last vector of a row of logits begins that holds some of the vocabulary's.
+MICROGPT_INLINE int last_vector(const Model& model) { return (model.vocab_size - 1) / kLanes * kLanes; }
+
+// That vector, `fill` for columns past the vocabulary.
+MICROGPT_INLINE Vector within(const Model& model, Vector x, float fill) {
+    return lane_numbers<kLanes>() < float(model.vocab_size - last_vector(model)) ? x : spread<kLanes>(fill);
 }
 
-// One row of logits to e^(logit - highest), zeros past the vocabulary; returns their sum.
-MICROGPT_INLINE float exponentials(float* row, int vocab, int vocab_size, float& shift) {
-    constexpr float lowest = -__builtin_inff();
-    Vector highest = within(load<kLanes>(row), 0, vocab_size, lowest), total = {};
+MICROGPT_INLINE float highest(const Model& model, const float* row) {
+    const int last = last_vector(model);
+    Vector found = within(model, load<kLanes>(row + last), -__builtin_inff());
 #pragma GCC unroll 4
-    for (int j = kLanes; j < vocab; j += kLanes) {
-        highest = larger<kLanes>(within(load<kLanes>(row + j), j, vocab_size, lowest), highest);
-    }
-    shift = largest<kLanes>(highest);
+    for (int j = 0; j < last; j += kLanes) found = larger<kLanes>(load<kLanes>(row + j), found);
+    return largest<kLanes>(found);
+}
+
+// One row of logits to e^(logit - shift), zeros past the vocabulary; returns their sum.
+MICROGPT_INLINE float exponentials(const Model& model, float* row, float shift) {
+    const int last = last_vector(model);
+    Vector total = within(model, exponential<kLanes>(load<kLanes>(row + last) - shift), 0.0f);
+    store<kLanes>(row + last, total);
+    for (int j = last + kLanes; j < model.vocab; j += kLanes) store<kLanes>(row + j, Vector{});
 #pragma GCC unroll 4
-    for (int j = 0; j < vocab; j += kLanes) {
-        const Vector e = within(exponential<kLanes>(load<kLanes>(row + j) - shift), j, vocab_size, 0.0f);
+    for (int j = 0; j < last; j += kLanes) {
+        const Vector e = exponential<kLanes>(load<kLanes>(row + j) - shift);
         store<kLanes>(row + j, e);
         total += e;
     }
     return sum<kLanes>(total);
+}
+
+constexpr int kSoftmaxRows = 64, kSoftmaxFloats = 4096;  // that go together: within L1
+
+// Logits of `count` rows from r on to the logarithm of the sum of their exponentials, in rows.sums; and, if DERIVATIVE,
+// to weight * softmax, in place. Each step goes over all rows, so that one row's waiting is another's work.
+template <bool DERIVATIVE>
+void softmax_rows(const Model& model, const Rows& rows, int r, int count) {
+    const int n = model.vocab;
+    float *logits = from(rows.logits, r, n), shifts[kSoftmaxRows], sums[kSoftmaxRows];
+    for (int i = 0; i < count; i++) shifts[i] = highest(model, from(logits, i, n));
+    for (int i = 0; i < count; i++) sums[i] = exponentials(model, from(logits, i, n), shifts[i]);
+    for (int i = count; i % kLanes; i++) shifts[i] = 0.0f, sums[i] = 1.0f;
+    for (int i = 0; i < count && DERIVATIVE; i++) {
+        float *row = from(logits, i, n), scale = rows.weight[r + i] / sums[i];
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j += kLanes) store<kLanes>(row + j, load<kLanes>(row + j) * scale);
+    }
+    for (int i = 0; i < count; i += kLanes) {
+        store<kLanes>(sums + i, load<kLanes>(shifts + i) + logarithm<kLanes>(load<kLanes>(sums + i)));
+    }
+    for (int i = 0; i < count; i++) rows.sums[r + i] = sums[i];
 }
 
 // Logits -> log p of the entries and, if DERIVATIVE, the loss's gradient by the logits, in place:
@@ -136,25 +163,17 @@ MICROGPT_INLINE float exponentials(float* row, int vocab, int vocab_size, float&
 template <bool DERIVATIVE>
 void output(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
     const int n = model.vocab;
-    for (int e = g.first_entry; e < g.last_entry; e++) {
-        rows.entry_log_probability[e] = from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]];
+    const auto at = [&](int e) -> float& { return from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]]; };
+    for (int e = g.first_entry; e < g.last_entry; e++) rows.entry_log_probability[e] = at(e);
+    const int fit = kSoftmaxFloats / n, together = fit < 1 ? 1 : fit < kSoftmaxRows ? fit : kSoftmaxRows;
+    for (int r = g.first_row, count; r < g.last_row; r += count) {
+        count = g.last_row - r < together ? g.last_row - r : together;
+        if (ticker.spend(16L * n * count)) return;
+        softmax_rows<DERIVATIVE>(model, rows, r, count);
     }
-    for (int r = g.first_row; r < g.last_row && !ticker.spend(16L * n); r++) {
-        float* row = from(rows.logits, r, n);
-        rows.sums[r] = exponentials(row, n, model.vocab_size, rows.shifts[r]);
-        if (!DERIVATIVE) continue;
-        const float scale = rows.weight[r] / rows.sums[r];
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) store<kLanes>(row + j, load<kLanes>(row + j) * scale);
-    }
-    int r = g.first_row;
-    for (; r + kLanes <= g.last_row; r += kLanes) {
-        store<kLanes>(rows.sums + r, load<kLanes>(rows.shifts + r) + logarithm<kLanes>(load<kLanes>(rows.sums + r)));
-    }
-    for (; r < g.last_row; r++) rows.sums[r] = rows.shifts[r] + logarithm<kLanes>(spread<kLanes>(rows.sums[r]))[0];
     for (int e = g.first_entry; e < g.last_entry; e++) {
         rows.entry_log_probability[e] -= rows.sums[rows.entry_row[e]];
-        if (DERIVATIVE) from(rows.logits, rows.entry_row[e], n)[rows.entry_target[e]] -= rows.entry_weight[e];
+        if (DERIVATIVE) at(e) -= rows.entry_weight[e];
     }
 }
 
@@ -181,7 +200,8 @@ void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scr
                       Put{from(rows.d_mixed, r0, as), as}, ticker);
         for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
             const Document& document = rows.documents[d];
-            attend_backward<HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), scratch, ticker);
+            attend_backward<EMBD, HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), scratch,
+                                        ticker);
         }
         product<3 * EMBD>(from(a.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
                           ticker);

@@ -72,13 +72,17 @@ private:
 
     void clear() {
         documents.clear(), order.clear(), groups.clear(), token.clear(), position.clear(), entry_row.clear();
-        entry_target.clear(), weight.clear(), entry_weight.clear(), path_.clear();
+        entry_target.clear(), weight.clear(), entry_weight.clear();
         attention = 0, longest = 0;
     }
 
     void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size, int block_size,
                    int n_head) {
         Group g{static_cast<int>(documents.size()), 0, rows(), 0, static_cast<int>(entry_row.size()), 0};
+        row_ = token.size(), entry_ = entry_row.size();
+        size_t positions = 0;
+        for (size_t i = first; i < end; i++) positions += static_cast<size_t>(length(batch[i], block_size));
+        resize(row_ + positions, entry_ + positions);
         const size_t start = order.size();
         for (size_t i = first; i < end; i++) order.push_back(static_cast<int>(i));
         for (size_t i = start + 1; i < order.size(); i++) {  // by insertion: a group is small, and nothing is allocated
@@ -90,9 +94,15 @@ private:
         for (size_t i = start; i < order.size(); i++) {
             add_document(batch[order[i]], i == start ? Tokens() : batch[order[i - 1]], batch_size, block_size, n_head);
         }
+        resize(row_, entry_);
         g.last_document = static_cast<int>(documents.size()), g.last_row = rows();
         g.last_entry = static_cast<int>(entry_row.size());
         groups.push_back(g);
+    }
+
+    void resize(size_t rows, size_t entries) {
+        token.resize(rows), position.resize(rows), weight.resize(rows);
+        entry_row.resize(entries), entry_target.resize(entries), entry_weight.resize(entries);
     }
 
     static bool before(Tokens a, Tokens b) {
@@ -106,21 +116,17 @@ private:
         const int n = length(tokens, block_size), last_n = last.empty() ? 0 : length(last, block_size);
         int shared = 0;
         while (shared < n && shared < last_n && tokens[shared] == last[shared]) shared++;
-        const size_t last_path = path_.size() - last_n;
+        const int32_t* last_path = entry_row.data() + entry_ - last_n;
         const float share = static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
-        Document d{tokens.data(), n, shared, rows(), nullptr, true, attention};
+        Document d{tokens.data(), n, shared, static_cast<int>(row_), nullptr, true, attention};
         uint32_t prefix = 0;
         for (int t = 0; t < n; t++) {
             if (hidden > 0.0) prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
-            const int row = t < shared ? path_[last_path + t] : rows();
-            if (t >= shared) {
-                token.push_back(t && hides(prefix) ? mark : tokens[t]);
-                position.push_back(t), weight.push_back(0.0f);
-            }
+            const int row = t < shared ? last_path[t] : static_cast<int>(row_++);
+            if (t >= shared) token[row] = t && hides(prefix) ? mark : tokens[t], position[row] = t;
             weight[row] += share;
-            path_.push_back(row);
             d.contiguous = d.contiguous && row == d.first_row - shared + t;
-            entry_row.push_back(row), entry_target.push_back(tokens[t + 1]), entry_weight.push_back(share);
+            entry_row[entry_] = row, entry_target[entry_] = tokens[t + 1], entry_weight[entry_++] = share;
         }
         documents.push_back(d);
         attention += attention_size(n_head, n, shared);
@@ -142,12 +148,12 @@ private:
     }
 
     void path_pointers() {
-        const int32_t* at = path_.data();
+        const int32_t* at = entry_row.data();
         for (Document& d : documents) d.path = at, at += d.positions;
         entry_log_probability.resize(entry_row.size());
     }
 
-    std::vector<int32_t> path_;
+    size_t row_ = 0, entry_ = 0;  // the next ones, of a group under way
 };
 
 }  // namespace microgpt::fast

@@ -80,31 +80,45 @@ MICROGPT_INLINE Floats<L> larger(Floats<L> a, Floats<L> b) {
     return a > b ? a : b;
 }
 
+// The lower and the upper half.
+MICROGPT_INLINE void halve(Floats<8> x, Floats<4>& low, Floats<4>& high) {
+    low = __builtin_shufflevector(x, x, 0, 1, 2, 3), high = __builtin_shufflevector(x, x, 4, 5, 6, 7);
+}
+MICROGPT_INLINE void halve(Floats<16> x, Floats<8>& low, Floats<8>& high) {
+    low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
+    high = __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+
 template <int L>
 MICROGPT_INLINE float sum(Floats<L> x) {
     if constexpr (L == 4) {
         return (x[0] + x[2]) + (x[1] + x[3]);
     } else {
         Floats<L / 2> low, high;
-        __builtin_memcpy(&low, &x, sizeof low);
-        __builtin_memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
+        halve(x, low, high);
         return sum<L / 2>(low + high);
     }
 }
 
 template <int L>
 MICROGPT_INLINE float largest(Floats<L> x) {
-    if constexpr (L == 1) {
-        return x[0];
-    } else if constexpr (L == 4) {
+    if constexpr (L == 4) {
         const float a = x[0] > x[2] ? x[0] : x[2], b = x[1] > x[3] ? x[1] : x[3];
         return a > b ? a : b;
     } else {
         Floats<L / 2> low, high;
-        __builtin_memcpy(&low, &x, sizeof low);
-        __builtin_memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
+        halve(x, low, high);
         return largest<L / 2>(larger<L / 2>(low, high));
     }
+}
+
+// 0, 1, 2 ...
+template <int L>
+MICROGPT_INLINE Floats<L> lane_numbers() {
+    Floats<L> lane;
+#pragma GCC unroll 16
+    for (int i = 0; i < L; i++) lane[i] = float(i);
+    return lane;
 }
 
 // Square root of each lane, rounded as IEEE-754 asks.
@@ -182,23 +196,26 @@ MICROGPT_INLINE void transpose(Floats<4> (&r)[4]) {
     r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
 }
 
+// The left and the right half of four registers, each a 4 x 4 block.
+MICROGPT_INLINE void transpose_halves(Floats<8> (&r)[4]) {
+    const Floats<8> a = __builtin_shufflevector(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13),
+                    b = __builtin_shufflevector(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
+    const Floats<8> c = __builtin_shufflevector(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13),
+                    d = __builtin_shufflevector(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
+    r[0] = __builtin_shufflevector(a, c, 0, 1, 8, 9, 4, 5, 12, 13);
+    r[1] = __builtin_shufflevector(a, c, 2, 3, 10, 11, 6, 7, 14, 15);
+    r[2] = __builtin_shufflevector(b, d, 0, 1, 8, 9, 4, 5, 12, 13);
+    r[3] = __builtin_shufflevector(b, d, 2, 3, 10, 11, 6, 7, 14, 15);
+}
+
 MICROGPT_INLINE void transpose(Floats<8> (&r)[8]) {
-    Floats<8> t[8];
-#pragma GCC unroll 2
-    for (int i = 0; i < 8; i += 4) {
-        const Floats<8> a = __builtin_shufflevector(r[i], r[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-        const Floats<8> b = __builtin_shufflevector(r[i], r[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
-        const Floats<8> c = __builtin_shufflevector(r[i + 2], r[i + 3], 0, 8, 1, 9, 4, 12, 5, 13);
-        const Floats<8> d = __builtin_shufflevector(r[i + 2], r[i + 3], 2, 10, 3, 11, 6, 14, 7, 15);
-        t[i] = __builtin_shufflevector(a, c, 0, 1, 8, 9, 4, 5, 12, 13);
-        t[i + 1] = __builtin_shufflevector(a, c, 2, 3, 10, 11, 6, 7, 14, 15);
-        t[i + 2] = __builtin_shufflevector(b, d, 0, 1, 8, 9, 4, 5, 12, 13);
-        t[i + 3] = __builtin_shufflevector(b, d, 2, 3, 10, 11, 6, 7, 14, 15);
-    }
+    Floats<8> t[2][4] = {{r[0], r[1], r[2], r[3]}, {r[4], r[5], r[6], r[7]}};
+    transpose_halves(t[0]);
+    transpose_halves(t[1]);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        r[i] = __builtin_shufflevector(t[i], t[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
-        r[i + 4] = __builtin_shufflevector(t[i], t[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        r[i] = __builtin_shufflevector(t[0][i], t[1][i], 0, 1, 2, 3, 8, 9, 10, 11);
+        r[i + 4] = __builtin_shufflevector(t[0][i], t[1][i], 4, 5, 6, 7, 12, 13, 14, 15);
     }
 }
 

@@ -28,16 +28,27 @@ inline void rank(const double* p, Index count, std::int32_t* ids, std::int32_t* 
 class Generator {
 public:
     Generator(const Shape& s, const double* parameters, bool vector_libm)
-        : shape_(s), parameters_(parameters), libm_{vector_libm}, d_(s.n_embd),
+        : shape_(s),
+          parameters_(parameters),
+          libm_{vector_libm},
+          d_(s.n_embd),
           one_by_n_embd_(system_libm.pow(static_cast<double>(s.n_embd), -1.0)),
           by_root_(system_libm.pow(system_libm.pow(static_cast<double>(s.head_dim), 0.5), -1.0)),
-          wide_(whole_vectors(s.n_embd)), wide_qkv_(whole_vectors(3 * s.n_embd)), wide_hidden_(whole_vectors(s.hidden)),
-          wide_vocab_(whole_vectors(s.vocab_size)), wide_block_(whole_vectors(s.block_size)),
+          wide_(whole_vectors(s.n_embd)),
+          wide_qkv_(whole_vectors(3 * s.n_embd)),
+          wide_hidden_(whole_vectors(s.hidden)),
+          wide_vocab_(whole_vectors(s.vocab_size)),
+          wide_block_(whole_vectors(s.block_size)),
           layer_size_(d_ * (wide_qkv_ + wide_ + wide_hidden_) + s.hidden * wide_),
           turned_(plus(times(s.n_layer, layer_size_), times(d_, wide_vocab_))),
-          keys_(times(s.n_layer, times(d_, wide_block_))), values_(times(s.n_layer, times(s.block_size, wide_))),
-          work_(4 * wide_ + wide_qkv_ + wide_hidden_ + wide_block_ + lanes), sums_(wide_vocab_), first_(wide_vocab_),
-          ranked_(s.vocab_size), merged_(s.vocab_size), drawn_(s.block_size) {
+          keys_(times(s.n_layer, times(d_, wide_block_))),
+          values_(times(s.n_layer, times(s.block_size, wide_))),
+          work_(4 * wide_ + wide_qkv_ + wide_hidden_ + wide_block_ + lanes),
+          sums_(wide_vocab_),
+          first_(wide_vocab_),
+          ranked_(s.vocab_size),
+          merged_(s.vocab_size),
+          drawn_(s.block_size) {
         for (Index i = 0; i < s.n_layer; i++) {
             const double* w = parameters + s.layers + i * s.layer_size;
             double* to = turned_.data() + i * layer_size_;
@@ -155,8 +166,7 @@ private:
             const Index last = first + shape_.head_dim;
             for (Index u = 0; u <= t; u += lanes) {
                 Vec sum{};
-                for (Index j = first; j < last; j++)
-                    sum = sum + broadcast(qkv[j]) * load(keys + j * wide_block_ + u);
+                for (Index j = first; j < last; j++) sum = sum + broadcast(qkv[j]) * load(keys + j * wide_block_ + u);
                 store(weights + u, sum * by_root_);
             }
             softmax(weights, t + 1, weights);
@@ -208,8 +218,10 @@ private:
         Index low = 0, high = shape_.vocab_size - 1;
         while (low < high) {
             const Index middle = (low + high) / 2;
-            if (x < sums[middle]) high = middle;
-            else low = middle + 1;
+            if (x < sums[middle])
+                high = middle;
+            else
+                low = middle + 1;
         }
         return static_cast<std::int32_t>(low);
     }
@@ -220,8 +232,8 @@ private:
     const Index d_;
     const double one_by_n_embd_, by_root_;
     const Index wide_, wide_qkv_, wide_hidden_, wide_vocab_, wide_block_, layer_size_;
-    Buffer<double> turned_;          // layer by layer wq|wk|wv, wo, fc1, fc2, then lm_head
-    Buffer<double> keys_, values_;   // [layer][feature][position], [layer][position][feature]
+    Buffer<double> turned_;         // layer by layer wq|wk|wv, wo, fc1, fc2, then lm_head
+    Buffer<double> keys_, values_;  // [layer][feature][position], [layer][position][feature]
     Buffer<double> work_, sums_, first_;
     Buffer<std::int32_t> ranked_, merged_, drawn_;
 };

@@ -56,16 +56,15 @@ void linear_columns(const double* w, Index outputs, Index inputs, const double* 
 // reference.linear for all positions.
 inline void linear(const double* w, Index outputs, Index inputs, const double* x, double* y, Index stride, Poll& poll) {
     Index t = 0;
-    for (; t + 2 * lanes <= stride; t += 2 * lanes)
-        linear_columns<2>(w, outputs, inputs, x + t, y + t, stride, poll);
+    for (; t + 2 * lanes <= stride; t += 2 * lanes) linear_columns<2>(w, outputs, inputs, x + t, y + t, stride, poll);
     if (t < stride) linear_columns<1>(w, outputs, inputs, x + t, y + t, stride, poll);
 }
 
 // ---- gradient by a linear's input: dx[i][t] = fold over k of w[order[k]][i] * dy[order[k]][t] --------
 
 template <int columns, int vectors>
-MICROGPT_INLINE void input_tile(const double* w, Index inputs, const double* dy, const std::int32_t* order,
-                                Index count, double* dx, Index stride) {
+MICROGPT_INLINE void input_tile(const double* w, Index inputs, const double* dy, const std::int32_t* order, Index count,
+                                double* dx, Index stride) {
     Vec sum[columns][vectors];
     clear(sum);
     for (Index k = 0; k < count; k++) {
@@ -142,7 +141,8 @@ template <int rows, int vectors, bool whole>
 MICROGPT_INLINE void weight_tile(const double* x, Index x_stride, const double* dy, Index stride, Index positions,
                                  bool fresh, double* g, Index inputs, Index valid) {
     Vec sum[rows][vectors];
-    if (fresh) clear(sum);
+    if (fresh)
+        clear(sum);
     else
         for (int o = 0; o < rows; o++)
             for (int v = 0; v < vectors; v++)
@@ -154,7 +154,8 @@ MICROGPT_INLINE void weight_tile(const double* x, Index x_stride, const double* 
             for (int v = 0; v < vectors; v++) sum[o][v] = sum[o][v] + broadcast(dy[o * stride + t]) * xt[v];
     }
     for (int o = 0; o < rows; o++)
-        for (int v = 0; v < vectors; v++) store_part(g + o * inputs + v * lanes, sum[o][v], whole ? lanes : valid - v * lanes);
+        for (int v = 0; v < vectors; v++)
+            store_part(g + o * inputs + v * lanes, sum[o][v], whole ? lanes : valid - v * lanes);
 }
 
 // x: [position][whole_vectors(inputs)]. fresh: the fold starts at zero, not at what g holds.
@@ -167,9 +168,8 @@ inline void linear_weight_gradient(const double* x, const double* dy, Index stri
         Index o = 0;
         const auto rows = [&](auto count) {
             for (; o + count.value <= outputs; o += count.value) {
-                weight_tile<count.value, vectors.value, whole.value>(x + i, x_stride, dy + o * stride, stride,
-                                                                     positions, fresh, g + o * inputs + i, inputs,
-                                                                     inputs - i);
+                weight_tile<count.value, vectors.value, whole.value>(
+                    x + i, x_stride, dy + o * stride, stride, positions, fresh, g + o * inputs + i, inputs, inputs - i);
                 poll.work(count.value * vectors.value * lanes * positions);
             }
         };

@@ -14,7 +14,9 @@ public:
         z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
         return z ^ (z >> 31);
     }
-    double within(double low, double high) { return low + (high - low) * (static_cast<double>(next() >> 11) * 0x1p-53); }
+    double within(double low, double high) {
+        return low + (high - low) * (static_cast<double>(next() >> 11) * 0x1p-53);
+    }
 
 private:
     std::uint64_t state_ = 0;
@@ -25,8 +27,24 @@ inline bool same(Vec x, Vec y) { return !any(bits_of(x) != bits_of(y)); }
 inline bool probe() {
     if (!has_fma) return false;
     constexpr double powers[] = {2.0, 0.5, -0.5, -1.0, -1.5, -2.0};
-    constexpr double edges[] = {0.0, -0x1p-60, -0x1p-1074, -1.0, -708.0, -745.2, -511.9, -512.1, 1.0, 512.0, 1e-5, 1e300,
-                                0x1p-140, 0x1p140, 0x1.fffffffffffffp-1, 0x1.0000000000001p0, 0x1.6955500000000p-1, 2.0};
+    constexpr double edges[] = {0.0,
+                                -0x1p-60,
+                                -0x1p-1074,
+                                -1.0,
+                                -708.0,
+                                -745.2,
+                                -511.9,
+                                -512.1,
+                                1.0,
+                                512.0,
+                                1e-5,
+                                1e300,
+                                0x1p-140,
+                                0x1p140,
+                                0x1.fffffffffffffp-1,
+                                0x1.0000000000001p0,
+                                0x1.6955500000000p-1,
+                                2.0};
     constexpr int edge_count = sizeof edges / sizeof edges[0];
     Spread spread;
     for (int n = 0; n < 500; n++) {

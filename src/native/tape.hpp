@@ -49,20 +49,20 @@ private:
 
 // What one layer computes for one document. [rows][stride], a position a lane.
 struct LayerTape {
-    double* x;            // [n_embd]: the residual stream coming in
-    double* mean_square1; // [1]
-    double* scale1;       // [1]
-    double* normed1;      // [n_embd]
-    double* qkv;          // [3 n_embd]: queries, keys, values
-    double* exps;         // [n_head][key position][stride]: exp of the shifted attention logit, 0 for later keys
-    double* totals;       // [n_head]: their sums
-    double* inverses;     // [n_head]: 1 / totals
-    double* mixed;        // [n_embd]
-    double* x_middle;     // [n_embd]: the residual stream after attention
-    double* mean_square2; // [1]
-    double* scale2;       // [1]
-    double* normed2;      // [n_embd]
-    double* hidden;       // [4 n_embd]
+    double* x;             // [n_embd]: the residual stream coming in
+    double* mean_square1;  // [1]
+    double* scale1;        // [1]
+    double* normed1;       // [n_embd]
+    double* qkv;           // [3 n_embd]: queries, keys, values
+    double* exps;          // [n_head][key position][stride]: exp of the shifted attention logit, 0 for later keys
+    double* totals;        // [n_head]: their sums
+    double* inverses;      // [n_head]: 1 / totals
+    double* mixed;         // [n_embd]
+    double* x_middle;      // [n_embd]: the residual stream after attention
+    double* mean_square2;  // [1]
+    double* scale2;        // [1]
+    double* normed2;       // [n_embd]
+    double* hidden;        // [4 n_embd]
 };
 
 // Activations of one document of `positions` tokens, all layers. Laid out anew for every document.

@@ -78,8 +78,19 @@ int main() {
             for (const int documents : {1, 37}) {
                 const Texts batch = texts(random, documents, block_size + 3, vocab_size);
                 const bool recipe = documents > 1;  // weight decay, hidden inputs and Muon as well
-                Settings s{n_layer, n_head, n_embd, block_size, vocab_size, 0.85, 0.99, 1e-8, recipe ? 0.1 : 0.0,
-                           recipe ? 0.15 : 0.0, recipe ? 0.95 : 0.0, 1, isa};
+                Settings s{n_layer,
+                           n_head,
+                           n_embd,
+                           block_size,
+                           vocab_size,
+                           0.85,
+                           0.99,
+                           1e-8,
+                           recipe ? 0.1 : 0.0,
+                           recipe ? 0.15 : 0.0,
+                           recipe ? 0.95 : 0.0,
+                           1,
+                           isa};
                 const Outcome one = train(s, batch, -1);
                 for (const int threads : {2, 4}) {
                     s.threads = threads;

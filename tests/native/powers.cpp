@@ -24,7 +24,8 @@ int main(int, char** arguments) {
             shifted[i] = spread.within(-40, 0);
             // Near a middle of two roots every other time: squares of numbers with 54 bits.
             const double root = 1 + static_cast<double>(spread.next() >> 12) * 0x1p-52;
-            const double square = n % 2 ? std::fma(root, root, root * 0x1p-53) : root * std::exp2(spread.within(-60, 40));
+            const double square =
+                n % 2 ? std::fma(root, root, root * 0x1p-53) : root * std::exp2(spread.within(-60, 40));
             x[i] = square;
         }
         if (!same(vector_exp(shifted), system_exp(shifted))) return std::puts("exp differs"), 1;
@@ -33,9 +34,11 @@ int main(int, char** arguments) {
         const Vec square = x * x, root = square_root(x);
         const unsigned square_doubts = doubtful_squares(x, square), root_doubts = doubtful_roots(x, root);
         doubtful += __builtin_popcount(square_doubts) + __builtin_popcount(root_doubts);
-        if (mask_differs(square, system_pow(x, 2.0)) & ~square_doubts) return std::puts("a square was trusted wrongly"), 1;
+        if (mask_differs(square, system_pow(x, 2.0)) & ~square_doubts)
+            return std::puts("a square was trusted wrongly"), 1;
         if (mask_differs(root, system_pow(x, 0.5)) & ~root_doubts) return std::puts("a root was trusted wrongly"), 1;
     }
-    std::printf("%.4f of squares and roots in doubt\n", static_cast<double>(doubtful) / static_cast<double>(2 * rounds * lanes));
+    std::printf("%.4f of squares and roots in doubt\n",
+                static_cast<double>(doubtful) / static_cast<double>(2 * rounds * lanes));
     return 0;
 }
