@@ -259,6 +259,15 @@ def test_an_internal_error_is_70_and_shows_a_traceback_only_when_asked(monkeypat
     assert ("Traceback" in shown) == (debug == "1")
 
 
+def test_an_update_whose_graph_is_beyond_memory_is_refused_by_the_scalar_engine(capsys, tmp_path):
+    (tmp_path / "list.txt").write_text("abcdefghijklmnop\nb\n")
+    sizes = ["--n-embd", "64", "--batch-size", "100000", "--steps", "1", "--engine", "scalar"]
+    assert cli.main(["train", str(tmp_path / "list.txt"), "-o", str(tmp_path / "m.safetensors"), *sizes]) == 2
+    shown = capsys.readouterr().err
+    assert "graph of one update" in shown and "engine scalar" in shown
+    assert not (tmp_path / "m.safetensors").exists()
+
+
 def test_not_enough_memory_is_said_in_words(monkeypatch, capsys):
     def too_much(*_):
         raise MemoryError

@@ -18,8 +18,11 @@ from conftest import TINY, TINY_DOCUMENTS
 from serving_support import Live, live, port_of, serve, tiny_model
 
 from microgpt import MicroGPT
+from microgpt.config import Config
+from microgpt.recipes import recipe
 from microgpt.serving import app as app_module
 from microgpt.serving import guard
+from microgpt.serving.schemas import TrainRequest
 
 ROUTES = [("GET", "/"), ("GET", "/healthz"), ("GET", "/openapi.json")]
 ROUTES += [("POST", f"/v1/{name}") for name in ("sample", "score", "next", "explain", "train")]
@@ -73,6 +76,23 @@ def test_train_streams_every_loss_and_the_references_samples(here: Live, model: 
     assert events[-1]["event"] == "done" and len(data[-1]["samples"]) == 20
 
 
+def test_train_takes_a_preset_and_what_it_sets_can_be_overridden(here: Live) -> None:
+    documents = TINY_DOCUMENTS * 5
+    wanted = {"preset": "good", "num_steps": 3, "n_embd": 8, "n_head": 2}
+    status, text, _ = here.ask("POST", "/v1/train", {"documents": documents, **wanted})
+    expected = MicroGPT(**{**recipe("good", documents), "num_steps": 3, "n_embd": 8, "n_head": 2}).fit(documents)
+    steps = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    assert status == 200
+    assert [loss for step in steps for loss in step.get("losses", [])] == expected.losses_
+
+
+def test_a_training_request_knows_every_setting_but_val_with_its_default() -> None:
+    defaults = {name: field.default for name, field in TrainRequest.model_fields.items()}
+    settings = {name: value for name, value in Config().to_dict().items() if name != "val"}
+    assert settings.items() <= defaults.items()
+    assert set(defaults) - set(settings) == {"documents", "preset"}
+
+
 def test_without_a_model_the_page_and_training_answer_and_the_rest_says_why() -> None:
     with live(None) as here:
         assert here.ask("GET", "/")[0] == 200
@@ -97,6 +117,8 @@ def test_without_a_model_the_page_and_training_answer_and_the_rest_says_why() ->
         ("/v1/train", {"documents": []}, "body.documents"),
         ("/v1/train", {"documents": ["a"], "n_embd": 10, "n_head": 3}, "options n_embd and n_head"),
         ("/v1/train", {"documents": ["a"], "learning_rate": 0}, "body.learning_rate"),
+        ("/v1/train", {"documents": ["a"], "preset": "better"}, "body.preset"),
+        ("/v1/train", {"documents": ["a"], "muon": 1.0}, "body.muon"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(here: Live, path: str, body: Any, where: str) -> None:

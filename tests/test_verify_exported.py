@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from pathlib import Path
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
 from helpers import checkpoint_after
 
-from microgpt import MicroGPT, checkpoint, exporting
+from microgpt import MicroGPT, checkpoint, corpus, exporting
 from microgpt.cli import main
 from microgpt.config import Config
 from microgpt.errors import CheckpointError, ConfigError, DataError
 from microgpt.journey import exported
+from microgpt.training import Session
 
 
 @pytest.fixture
@@ -71,6 +73,17 @@ def test_one_number_changed_in_its_last_bit_is_found_with_its_place(path: Path, 
     number = getattr(checkpoint.load(path).state, what)[13]
     assert difference.original.endswith(number.hex())
     assert difference.variant.endswith(math.nextafter(number, math.inf).hex())
+
+
+def test_a_model_that_the_float32_engine_trained_is_trained_anew_by_it(path: Path) -> None:
+    source = corpus.read([str(path.with_name("list.txt"))])
+    session = Session.start(Config(**TINY), source, "fast")
+    deque(session.run(lambda: False), maxlen=0)
+    model = path.with_name("fast.safetensors")
+    checkpoint.save(model, session.checkpoint())
+    case = exported.verify(str(model), None, None).cases[0]
+    assert case.answer == "same" and "engine fast" in case.case and case.notes
+    assert exported.verify(str(changed(model)), None, None).answer == "different"
 
 
 def test_other_settings_than_those_trained_with_are_found(path: Path) -> None:

@@ -85,7 +85,7 @@ class Config:
         weights = 4 * 8 * self.parameter_count(vocab_size)
         heads = self.n_layer * self.n_head * self.block_size**2
         activations = 8 * (self.block_size * (16 * self.n_layer * self.n_embd + vocab_size) + heads)
-        limit = _physical_memory()
+        limit = physical_memory()
         if weights + activations > limit:
             raise ConfigError(
                 f"training this model needs about {(weights + activations) / 1e9:,.1f} GB of memory; "
@@ -162,7 +162,7 @@ def _shown(value: object) -> str:
         return "a very large number"
 
 
-def _physical_memory() -> int:
+def physical_memory() -> int:
     """Bytes of RAM, or 8 GiB where the system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -11,11 +11,12 @@ from itertools import accumulate
 from typing import Any
 
 from .. import reference
-from ..config import Config
-from ..errors import StoppedError
+from ..config import Config, physical_memory
+from ..errors import ConfigError, StoppedError
 from . import Generated, Run, State, Stop, Tokens, Trace, muon, noise
 
 Number = Any  # reference.Value: a file for readers, without annotations
+GRAPH_BYTES = 570  # that the graph takes for a product and its sum, two Values: CPython 3.11, measured
 
 
 class ScalarEngine:
@@ -124,7 +125,9 @@ class ScalarEngine:
         """Loss of a batch, its gradients left in the parameters; None when stopped.
 
         Python's own arithmetic raises where a compiled engine gets an infinity: that is a loss of NaN.
+        Raises ConfigError where memory cannot hold the graph of all that the batch computes.
         """
+        self._require_memory(batch)
         losses = []
         try:
             for tokens in batch:
@@ -139,6 +142,20 @@ class ScalarEngine:
             return math.nan
         found: float = loss.data
         return found
+
+    def _require_memory(self, batch: Sequence[Tokens]) -> None:
+        c, vocab_size = self._config, self._bos + 1
+        each, products = 12 * c.n_layer * c.n_embd**2 + vocab_size * c.n_embd, 0  # for a position; in all
+        for tokens in batch:
+            n = min(c.block_size, len(tokens) - 1)
+            products += n * each + n * (n + 1) * c.n_layer * c.n_embd
+        if products * GRAPH_BYTES > (limit := physical_memory()):
+            raise ConfigError(
+                f"the graph of one update, {products:,} products, needs about {products * GRAPH_BYTES / 1e9:,.1f} GB "
+                f"of memory; this machine has {limit / 1e9:,.1f} GB",
+                where="engine scalar",
+                fix="another engine, a smaller batch_size, n_embd or n_layer",
+            )
 
     def _update(self, rate: float) -> None:
         """The reference's Adam; with Config.muon for the embeddings and lm_head alone, and Muon for the layers."""

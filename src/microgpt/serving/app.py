@@ -27,6 +27,7 @@ from ..engines import Stop
 from ..errors import ConfigError, DataError, MicrogptError, NotFittedError, StoppedError
 from ..model import MicroGPT
 from ..randomness import Draws, fresh_seed
+from ..recipes import recipe
 from ..training import Session
 from . import assembly
 from .jobs import BusyError, Jobs, Watch
@@ -208,7 +209,8 @@ def _add_training(app: FastAPI, jobs: Jobs) -> None:
     @app.post("/v1/train", response_class=StreamingResponse, responses={200: stream})
     async def train(wanted: TrainRequest, request: Request) -> StreamingResponse:
         documents = corpus.from_iterable(wanted.documents)
-        config = Config(**wanted.model_dump(exclude={"documents"}))
+        given = wanted.model_dump(exclude={"documents", "preset"}, exclude_unset=True)
+        config = Config(**recipe(wanted.preset, documents.documents) | given)
         jobs.require_place()  # later there is no status to say it with
 
         async def events() -> AsyncIterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,9 +93,13 @@ class ExplainAnswer(BaseModel):
 
 
 class TrainRequest(Strict):
-    """Documents and the settings of `microgpt train`; answered by a stream of events: step, done or error."""
+    """Documents and the settings of `microgpt train`; answered by a stream of events: step, done or error.
+
+    A preset sets what the request does not.
+    """
 
     documents: list[Text] = Field(min_length=1, max_length=100_000)
+    preset: Literal["reference", "good", "best"] = "reference"
     n_layer: int = Field(_default.n_layer, ge=1, le=8)
     n_embd: int = Field(_default.n_embd, ge=1, le=256)
     n_head: int = Field(_default.n_head, ge=1, le=64)
@@ -103,6 +107,15 @@ class TrainRequest(Strict):
     num_steps: int = Field(_default.num_steps, ge=1, le=100_000)
     batch_size: int = Field(_default.batch_size, ge=1, le=256)
     learning_rate: float = Field(_default.learning_rate, gt=0, le=1e12)
+    beta1: float = Field(_default.beta1, ge=0, lt=1)
+    beta2: float = Field(_default.beta2, ge=0, lt=1)
+    eps_adam: float = Field(_default.eps_adam, gt=0, le=1)
+    warmup: int = Field(_default.warmup, ge=0, le=100_000)
+    weight_decay: float = Field(_default.weight_decay, ge=0, le=1e12)
+    input_dropout: float = Field(_default.input_dropout, ge=0, lt=1)
+    muon: float = Field(_default.muon, ge=0, lt=1)
+    init_std: float = Field(_default.init_std, gt=0, le=100)
+    windows: bool = _default.windows
     seed: int = Field(_default.seed, ge=0, le=2**64 - 1)
 
 
