@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from microgpt import reference
 from microgpt.config import Config
-from microgpt.engines import Engine, State
+from microgpt.engines import Engine, State, available
 from microgpt.engines.scalar import ScalarEngine
-from microgpt.errors import StoppedError
+from microgpt.errors import ConfigError, StoppedError
 
 _native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
 if not hasattr(_native, "Fast"):
@@ -359,6 +359,22 @@ def test_what_does_not_fit_is_refused_with_a_python_error() -> None:
     with pytest.raises(ValueError):
         engine.generate(1, array("d", [1.0] * 9), [], 1.0, 0, 1.0, never)
     assert hash_of(engine.state()) == before
+
+
+def test_the_environment_chooses_the_instruction_set_of_both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = Config(n_embd=16, n_head=4, batch_size=4)
+    state, batch = state_for(config, 9, 5, std=0.3), batch_for(config, 9, 5, longest=9)
+    default = ExactEngine(config, 9, state).gradients(batch, never)
+    for isa in ISAS:
+        monkeypatch.setenv("MICROGPT_ISA", isa)
+        chosen = FastEngine(config, 9, state).gradients(batch, never)
+        assert chosen == FastEngine(config, 9, state, isa=isa).gradients(batch, never)
+        assert ExactEngine(config, 9, state).gradients(batch, never) == default
+        assert all(f"compiled for {isa}" in available()[engine] for engine in ("exact", "fast"))
+    monkeypatch.setenv("MICROGPT_ISA", "abacus")
+    for engine in (ExactEngine, FastEngine):
+        with pytest.raises(ConfigError, match="'abacus' does not run here"):
+            engine(config, 9, state)
 
 
 def test_python_threads_may_share_an_engine() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -153,6 +153,18 @@ def check_range(name: str, value: object, whole: bool, low: float, high: float, 
             fix=f"{name} {Config.__dataclass_fields__[name].default}" if name in Config.__dataclass_fields__ else "",
         )
     return number
+
+
+def instruction_set(known: Sequence[str]) -> str:
+    """The one of `known` that the environment variable MICROGPT_ISA asks for, "" without it. Raises ConfigError."""
+    wanted = os.environ.get("MICROGPT_ISA", "")
+    if wanted and wanted not in known:
+        raise ConfigError(
+            f"the instruction set {quote(wanted)} does not run here",
+            where="environment variable MICROGPT_ISA",
+            fix=f"one of {', '.join(known)}, or none",
+        )
+    return wanted
 
 
 def _shown(value: object) -> str:

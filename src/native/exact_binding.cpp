@@ -8,7 +8,6 @@
 
 #include <atomic>
 #include <cmath>
-#include <cstdlib>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -49,14 +48,9 @@ std::vector<const InstructionSet*> compiled_sets() {  // best first
         &baseline_set};
 }
 
-std::string environment(const char* name) {
-    const char* value = std::getenv(name);
-    return value ? value : "";
-}
-
 // isa: a name or "" for the best that runs here; libm: "system" or "" for the vector forms where they are equal.
 Choice choose(const std::string& isa, const std::string& libm) {
-    if (libm != "" && libm != "system") throw nb::value_error("MICROGPT_LIBM must be 'system' or empty");
+    if (libm != "" && libm != "system") throw nb::value_error("libm must be 'system' or empty");
     for (const InstructionSet* set : compiled_sets()) {
         if (isa != "" && isa != set->name) continue;
         if (!set->runs_here()) continue;
@@ -66,7 +60,7 @@ Choice choose(const std::string& isa, const std::string& libm) {
 }
 
 const Choice& default_choice() {
-    static const Choice choice = choose(environment("MICROGPT_ISA"), environment("MICROGPT_LIBM"));
+    static const Choice choice = choose("", "");
     return choice;
 }
 
@@ -361,7 +355,6 @@ nb::dict about() {
 }  // namespace
 
 void bind_exact(nb::module_& m) {
-    default_choice();  // a wrong environment variable is an error at import
     m.def("about", &about, "isa and libm in use, and all instruction sets that run here, best first.");
     nb::class_<PyExact>(m, "Exact", "A model in float64; see microgpt.engines.exact.")
         .def(nb::init<Index, Index, Index, Index, Index, double, double, double, const Numbers&, const Numbers&,

@@ -7,7 +7,6 @@
 #include <nanobind/stl/vector.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <exception>
 #include <mutex>
 #include <optional>

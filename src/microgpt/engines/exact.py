@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import _native
-from ..config import Config
+from ..config import Config, instruction_set
 from ..errors import ConfigError
 from . import Run, State, Stop, Tokens
 from .compiled import CompiledEngine
@@ -18,7 +18,8 @@ class ExactEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
     A token id outside the vocabulary, and a state of another model's size, are a ValueError.
-    isa: instruction set, one of `_native.about()["isas"]`; libm: "system" to call exp, log and pow one by one.
+    isa: instruction set, one of `_native.about()["isas"]`; without one MICROGPT_ISA, or the best.
+    libm: "system" to call exp, log and pow one by one.
     """
 
     name = "exact"
@@ -46,7 +47,7 @@ class ExactEngine(CompiledEngine):
             state.m,
             state.v,
             state.step,
-            isa=isa,
+            isa=isa or instruction_set(_native.about()["isas"]) or None,
             libm=libm,
         )
         super().__init__(native, config, vocab_size)
@@ -64,8 +65,9 @@ class ExactEngine(CompiledEngine):
 def about() -> str:
     """What the engine runs on."""
     found = _native.about()
+    isa = instruction_set(found["isas"]) or found["isa"]
     libm = "vector forms that equal it" if found["libm"] == "vector" else "its own functions"
-    return f"compiled for {found['isa']}; exp, log and pow of this libm by {libm}"
+    return f"compiled for {isa}; exp, log and pow of this libm by {libm}"
 
 
 ENGINE = ExactEngine

@@ -7,7 +7,7 @@ Not for proofs: its last bits depend on the instruction set (never on the number
 from __future__ import annotations
 
 from .. import _native
-from ..config import Config
+from ..config import Config, instruction_set
 from . import State
 from .compiled import CompiledEngine
 
@@ -20,7 +20,7 @@ class FastEngine(CompiledEngine):
 
     A token id outside the vocabulary, and a state of another model's size, are a ValueError.
     threads: 0 for one, or for all cores where a step is large enough to gain by it; results are the same.
-    isa: instruction set, one of `_native.fast_isas()`; empty for the best.
+    isa: instruction set, one of `_native.fast_isas()`; empty for MICROGPT_ISA or the best.
     """
 
     name = "fast"
@@ -43,16 +43,17 @@ class FastEngine(CompiledEngine):
             state.v,
             state.step,
             threads,
-            isa,
+            isa or instruction_set(_native.fast_isas()),
         )
         super().__init__(native, config, vocab_size)
 
 
 def about() -> str:
     """What the engine runs on."""
-    best, *others = _native.fast_isas()
-    also = f" (also {', '.join(others)})" if others else ""
-    return f"compiled for {best}{also}; one thread, or all cores where a step gains by it"
+    known = _native.fast_isas()
+    isa = instruction_set(known) or known[0]
+    also = f" (also {', '.join(name for name in known if name != isa)})" if known[1:] else ""
+    return f"compiled for {isa}{also}; one thread, or all cores where a step gains by it"
 
 
 ENGINE = FastEngine
