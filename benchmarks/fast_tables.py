@@ -52,26 +52,23 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         text = f"{seen:.1f} times" if seen else a.get("missing", "not measured")
         rows.append((what, f"at least {bar:g} times", text, verdict(seen is not None and seen >= bar)))
 
-    isas = list(found["peak_gflops"])
-    best, eager = f"fast {isas[0]}", "PyTorch eager"
-    for isa in isas[:2]:
-        median = races["n_embd 16, batch 1"][f"fast {isa}"]["median"]
-        rows.append((f"n_embd 16, batch 1, {isa}", "at most 4.6 us", f"{median:.2f} us", verdict(median <= 4.6)))
+    isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
+    best, eager = f"fast {isa}", "PyTorch eager"
+    median = races["n_embd 16, batch 1"][best]["median"]
+    rows.append(("n_embd 16, batch 1", "at most 4.6 us", f"{median:.2f} us", verdict(median <= 4.6)))
     for n_embd, bar in SHARES.items():
-        for isa in isas[:2]:
-            share = races[f"n_embd {n_embd}, batch 16"][f"fast {isa}"]["peak_share"]
-            what = f"n_embd {n_embd}, batch 16, {isa}: share of its peak"
-            rows.append((what, f"at least {bar:.0%}", f"{share:.0%}", verdict(share >= bar)))
+        share = races[f"n_embd {n_embd}, batch 16"][best]["peak_share"]
+        what = f"n_embd {n_embd}, batch 16: share of the peak"
+        rows.append((what, f"at least {bar:.0%}", f"{share:.0%}", verdict(share >= bar)))
     for n_embd, times in TIMES_PYTORCH.items():
         compare(f"PyTorch eager, n_embd {n_embd}, batch 16", f"n_embd {n_embd}, batch 16", eager, best, times)
-    one, two = "fast, threads 1", "fast, threads 2"
-    compare("two threads, n_embd 64, batch 64", "n_embd 64, batch 64", one, two, 1.6)
-    for name in (one, two):
-        race = f"nanoGPT's character setting, {name.removeprefix('fast, ')}"
-        compare(f"PyTorch eager, {race}", race, eager, name, 2)
+    two = "fast, threads 2"
+    compare("two threads, n_embd 64, batch 64", "n_embd 64, batch 64", "fast, threads 1", two, 1.6)
+    compare("PyTorch eager, nanoGPT's character setting", "nanoGPT's character setting, threads 2", eager, two, 2)
     lines = ["| what | asked | seen | reached |", "|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"{machine['processor']}, {machine['cores']} cores; {machine['date']}.", "", *lines, ""])
+    where = f"{machine['processor']}, {machine['cores']} cores, {isa}; {machine['date']}."
+    return "\n".join([where, "", *lines, ""])
 
 
 def verdict(reached: bool) -> str:

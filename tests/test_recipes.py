@@ -224,8 +224,9 @@ def test_a_preset_fits_any_list(name: str, documents: list[str]) -> None:
     config = Config(**fields)  # type: ignore[arg-type]
     longest = max(map(len, documents)) + 1
     assert config.windows == (longest > 256) and config.block_size == min(longest, 256)
-    steps = PRESETS[name].steps if PRESETS[name] else 0
-    expected = steps * (len(documents) / 32_000) ** 0.5 if len(documents) > 1000 else 60
+    preset = PRESETS[name]
+    assert preset
+    expected = preset.steps * (len(documents) / 32_000) ** preset.longer if len(documents) > 1000 else 60
     assert config.num_steps == pytest.approx(expected, rel=0.05)
 
 

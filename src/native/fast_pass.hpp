@@ -81,6 +81,8 @@ template <int EMBD, int HEAD>
 void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
     const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
+    const int real = EMBD ? EMBD : model.n_embd, real_hidden = 4 * real;  // depths of the products, without padding
+    const int real_attn = EMBD ? EMBD : model.n_head * model.head;
     const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride;
     embed<EMBD>(model, rows, g);
     float* stream = from(rows.stream, r0, es);
@@ -90,18 +92,18 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
         float *normed1 = from(a.normed1, r0, es), *normed2 = from(a.normed2, r0, es), *f = from(a.hidden, r0, hs);
         float* input = i ? rows.stream : rows.embedded;
         rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
-        product<EMBD>(normed1, es, n, w.qkv.forward, embd, embd, 3 * attn,
+        product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn,
                       Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
         for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
             attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
         }
-        product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, attn, embd,
+        product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, real_attn, embd,
                       PutSum{stream, from(input, r0, es), es}, ticker);
         rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
-        product<EMBD>(normed2, es, n, w.fc1.forward, embd, embd, hidden, PutRelu{f, hs}, ticker);
-        product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, hidden, embd, PutSum{stream, stream, es}, ticker);
+        product<EMBD>(normed2, es, n, w.fc1.forward, embd, real, hidden, PutRelu{f, hs}, ticker);
+        product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, real_hidden, embd, PutSum{stream, stream, es}, ticker);
     }
-    product<EMBD>(stream, es, n, model.lm_head.forward, embd, embd, model.vocab,
+    product<EMBD>(stream, es, n, model.lm_head.forward, embd, real, model.vocab,
                   Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
 }
 
@@ -181,6 +183,7 @@ template <int EMBD, int HEAD>
 void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
     const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
+    const int real = EMBD ? EMBD : model.n_embd, real_hidden = 4 * real;  // depths of the products, without padding
     const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride, qs = model.qkv_stride;
     output<true>(model, rows, g, ticker);
     float* d_normed = from(rows.temporary, r0, es);
@@ -190,13 +193,13 @@ void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scr
         const Layer& w = model.layers[i];
         const LayerRows& a = rows.layers[i];
         // x = middle + fc2 relu(fc1 rmsnorm(middle))
-        product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, embd, hidden,
+        product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, real, hidden,
                       PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), hs}, ticker);
-        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, hidden, embd, Put{d_normed, es},
+        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, real_hidden, embd, Put{d_normed, es},
                           ticker);
         rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, a.d_out, a.d_middle, r0, r0 + n);
         // middle = x + wo attention(qkv rmsnorm(x))
-        product<EMBD>(from(a.d_middle, r0, es), es, n, w.wo.backward, embd, embd, attn,
+        product<EMBD>(from(a.d_middle, r0, es), es, n, w.wo.backward, embd, real, attn,
                       Put{from(rows.d_mixed, r0, as), as}, ticker);
         for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
             const Document& document = rows.documents[d];
