@@ -166,6 +166,13 @@ def test_sample_repeats_with_its_seed_and_says_when_strings_are_missing(run: Run
     assert [float(line.split("\t")[0]) for line in scored.splitlines()] == [x["log_probability"] for x in lines]
 
 
+def test_strings_longer_than_the_model_makes_are_a_usage_error(run: Run, model: str) -> None:
+    code, out, err = run("sample", model, "--min-len", "50")
+    assert (code, out) == (2, "")
+    assert "min_len is 50, but the model makes at most 5 characters" in err
+    assert "where: option min_len" in err and "fix: min_len 5 or less" in err
+
+
 def test_novel_reads_the_training_list_again_or_the_one_given(run: Run, model: str) -> None:
     code, out, _ = run("sample", model, "-n", "30", "--novel", "--seed", "1")
     assert code == 0 and not set(out.split()) & set(TINY_DOCUMENTS)
@@ -219,6 +226,21 @@ def test_eval_sets_the_model_beside_ngrams_on_one_split(run: Run, model: str) ->
     assert code == 0 and "was trained on this whole list" in err and out.startswith("model ")
 
 
+def test_eval_of_a_model_refuses_settings_of_training_and_tells_what_it_has_seen(run: Run, model: str) -> None:
+    for flags in (["--preset", "good"], ["--steps", "5"], ["--windows"]):
+        code, _, err = run("eval", model, "list.txt", *flags)
+        assert code == 2 and "this model is trained" in err
+    Path("longer.txt").write_text(Path("list.txt").read_text() + "\ncaba\n")
+    code, _, err = run("eval", model, "longer.txt", "--holdout", "0.5")
+    assert code == 0 and "strings held out stand in the list the model was trained on" in err
+
+
+@pytest.mark.parametrize("path", ["", "-"])
+def test_a_model_goes_to_a_file(run: Run, path: str) -> None:
+    code, _, err = run("train", "list.txt", *FLAGS, "-o", path)
+    assert code == 2 and "a model goes to a file" in err
+
+
 def test_info_tells_what_a_file_holds(run: Run, model: str) -> None:
     found = json.loads(run("info", model, "--json")[1])
     assert found["alphabet"] == "abc" and found["step"] == 12 and found["config"]["n_embd"] == 4
@@ -235,6 +257,16 @@ def test_explain_draws_and_prints_every_number(run: Run, model: str) -> None:
     assert run("explain", model, "cab", "--head", "2")[0] == 2
     found = json.loads(run("explain", model, "cab", "--json")[1])
     assert len(found["probabilities"]) == 4 and len(found["attention"][0]) == 2
+
+
+def test_explain_with_a_model_alone_asks_for_the_text(run: Run, model: str) -> None:
+    Path("renamed").write_bytes(Path(model).read_bytes())
+    for name in (model, "renamed", "none.safetensors"):
+        code, out, err = run("explain", name)
+        assert (code, out) == (2, "")
+        assert "where: argument TEXT" in err and f"fix: microgpt explain '{name}' TEXT" in err
+    Path("renamed").unlink()
+    assert run("explain", "cab")[:2] == run("explain", model, "cab")[:2]  # the only model in the folder
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -129,7 +129,8 @@ def test_a_signal_saves_the_state_and_it_can_be_resumed(folder, moments):
     words = ["train", "list.txt", *TINY_FLAGS, "--samples=0", "--trace=trace", "--steps=400"]
     for moment in range(moments):
         number, code = ((signal.SIGINT, 130), (signal.SIGTERM, 143))[moment % 2]
-        Path("trace").unlink(missing_ok=True)
+        for path in ("trace", MODEL):
+            Path(path).unlink(missing_ok=True)
         trainer = start(*words, folder=folder)
         while not (os.path.exists("trace") and os.path.getsize("trace")):
             assert trainer.poll() is None, trainer.communicate()
@@ -231,10 +232,39 @@ def test_ctrl_c_in_fit_leaves_a_model_that_can_be_saved_and_used(folder):
     assert in_child(work) == 0
 
 
+def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
+    assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=3"]) == 0
+    older = Path(MODEL).read_bytes()
+    trainer = start("train", "list.txt", *TINY_FLAGS, "--samples=0", "--trace=trace", "--steps=100000", folder=folder)
+    while not (os.path.exists("trace") and os.path.getsize("trace")):
+        assert trainer.poll() is None, trainer.communicate()
+        time.sleep(0.001)
+    trainer.send_signal(signal.SIGINT)
+    _, err = trainer.communicate(timeout=20)
+    assert trainer.returncode == 130 and Path(MODEL).read_bytes() == older
+    beside = "list.partial.safetensors"
+    assert f"saved {beside}, {MODEL} is as it was; go on with --resume -o {beside}" in err
+    assert f"stopped after step {checkpoint.load(beside).state.step} of" in err
+    assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=4"]) == 0
+    assert Path(MODEL).read_bytes() != older  # a finished run replaces it
+
+
+def test_a_run_goes_on_with_the_engine_that_began_it(folder):
+    pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+    words = ["train", "list.txt", "-q", "--samples=0", "--n-embd=8", "--n-head=2", "--steps=40"]
+    assert cli.main([*words, "--engine=fast", "-o", "whole.safetensors"]) == 0
+    part = Session.start(checkpoint.load("whole.safetensors").config, corpus.read(["list.txt"]), "fast")
+    next(part.run(lambda: False, every=7))
+    checkpoint.save(MODEL, part.checkpoint())
+    assert 0 < part.step < 40
+    assert cli.main(["train", "list.txt", "-q", "--samples=0", "--resume"]) == 0
+    assert Path(MODEL).read_bytes() == Path("whole.safetensors").read_bytes()
+
+
 def test_a_log_that_cannot_be_written_does_not_lose_the_training(folder, capsys):
     words = ["train", "list.txt", *TINY_FLAGS, "--steps=3", "--log=/dev/full", "--force"]
     assert cli.main(words) == 74
-    assert f"saved {MODEL} as of step 1; go on with --resume" in capsys.readouterr().err
+    assert f"saved as of step 1: {MODEL}; go on with --resume" in capsys.readouterr().err
     assert checkpoint.load(MODEL).state.step == 1
 
 

@@ -17,12 +17,11 @@ ROOT = Path(microgpt.__file__).parent
 ORDER = """
     errors reference
     config files
-    recipes
     randomness tokenizer engines
     engines.compiled engines.muon engines.noise
     engines.scalar engines.exact engines.fast engines.torch
     corpus
-    checkpoint ngrams
+    checkpoint ngrams recipes
     training sampling scoring explaining
     model recording
     journey

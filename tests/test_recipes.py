@@ -21,7 +21,7 @@ from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin
 from microgpt.engines import State, engine_class, muon, noise
 from microgpt.engines.scalar import ScalarEngine
-from microgpt.errors import ConfigError
+from microgpt.errors import ConfigError, DataError
 from microgpt.recipes import PRESETS
 from microgpt.training import Session, learning_rate_at
 
@@ -204,17 +204,23 @@ def test_the_exact_engine_refuses_what_it_does_not_do_and_auto_takes_the_fast_on
     assert engine_class("auto", Config()).name == "exact"
 
 
-@pytest.mark.parametrize("warmup", [0, 1, 3, 10, 25])
+@pytest.mark.parametrize("warmup", [0, 1, 3, 9])
 def test_the_rate_rises_over_the_warm_up_and_falls_to_zero(warmup: int) -> None:
     config = Config(num_steps=10, warmup=warmup, learning_rate=0.3)
     rates = [learning_rate_at(step, config) for step in range(10)]
     if warmup == 0:
         assert rates == [reference.learning_rate_at(step, 10, 0.3) for step in range(10)]
-    top = min(max(warmup, 1), 10)
+    top = max(warmup, 1)
     assert rates[:top] == pytest.approx([0.3 * (i + 1) / max(warmup, 1) for i in range(top)])
     falling = [*rates[warmup:], 0.0]
     steps = [a - b for a, b in zip(falling, falling[1:])]
-    assert steps == pytest.approx([0.3 / (10 - warmup)] * len(steps)) if warmup < 10 else steps == []
+    assert steps == pytest.approx([0.3 / (10 - warmup)] * len(steps))
+
+
+def test_a_warm_up_that_outlasts_the_run_is_refused() -> None:
+    for warmup in (10, 25):
+        with pytest.raises(ConfigError, match="is not less than 10"):
+            Config(num_steps=10, warmup=warmup)
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "reference"])
@@ -226,8 +232,25 @@ def test_a_preset_fits_any_list(name: str, documents: list[str]) -> None:
     assert config.windows == (longest > 256) and config.block_size == min(longest, 256)
     preset = PRESETS[name]
     assert preset
-    expected = preset.steps * (len(documents) / 32_000) ** preset.longer if len(documents) > 1000 else 60
-    assert config.num_steps == pytest.approx(expected, rel=0.05)
+    share = len(documents) / 32_000
+    seen = 64 * preset.steps * share ** (preset.longer if share > 1 else preset.shorter)
+    assert config.num_steps * config.batch_size == pytest.approx(max(seen, 30), rel=0.5 if share < 1 else 0.05)
+    assert config.num_steps >= 30 and 1 <= config.batch_size <= 64 and config.warmup == min(50, config.num_steps // 5)
+
+
+def test_a_preset_with_another_number_of_steps_has_a_warm_up_that_fits() -> None:
+    assert recipe("good", NAMES, 10)["warmup"] == 2 and recipe("good", NAMES, 10)["num_steps"] == 10
+    assert recipe("best", NAMES, 9000)["warmup"] == 50
+
+
+def test_a_preset_takes_documents_as_fit_does(tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("\n".join(f" {name} " for name in NAMES))
+    expected = recipe("good", NAMES)
+    assert recipe("good", iter(NAMES)) == expected == recipe("good", tmp_path / "list.txt")
+    with pytest.raises(TypeError, match="not a single string"):
+        recipe("good", "list.txt")
+    with pytest.raises(DataError):
+        recipe("good", [])
 
 
 def test_the_reference_preset_changes_nothing_and_others_are_unknown() -> None:
@@ -283,6 +306,6 @@ def test_threads_change_no_byte_of_the_model(tmp_path: Path) -> None:
 
 def test_recipe_gives_the_python_class_what_the_preset_gives_the_command() -> None:
     require_fast()
-    model = MicroGPT(**(recipe("good", NAMES) | {"num_steps": 3}))  # type: ignore[arg-type]
+    model = MicroGPT(**recipe("good", NAMES, 3))  # type: ignore[arg-type]
     assert model.fit(NAMES).config_.n_embd == 48
     assert model.engine_.name == "fast"

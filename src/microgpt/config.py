@@ -57,6 +57,13 @@ class Config:
                 fix=f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))} or n_head 1",
             )
 
+        if self.warmup >= self.num_steps:
+            raise ConfigError(
+                f"warmup must end before the last step, but {self.warmup:,} is not less than {self.num_steps:,}",
+                where="options warmup and num_steps",
+                fix=f"warmup {self.num_steps // 5}",
+            )
+
     @property
     def plain(self) -> bool:
         """Whether an update is the reference's: Adam for all weights, no decay, nothing hidden."""

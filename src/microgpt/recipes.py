@@ -5,9 +5,11 @@ How they were found, and what was tried and did not help: docs/log.md, "Recipes"
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
+from .corpus import from_iterable
 from .errors import ConfigError, quote
 
 
@@ -24,20 +26,23 @@ class Preset(NamedTuple):
 
 
 MANY = 32_000
-_BETTER = {"batch_size": 64, "muon": 0.95, "warmup": 50}
+BATCH, WARMUP = 64, 50
 
 PRESETS: dict[str, Preset | None] = {
     "reference": None,
     "good": Preset(
-        _BETTER | {"n_layer": 2, "n_embd": 48, "n_head": 4, "learning_rate": 0.008, "beta2": 0.995}, 1900, 0.75, 0.75
+        {"n_layer": 2, "n_embd": 48, "n_head": 6, "learning_rate": 0.008, "beta2": 0.995, "muon": 0.95},
+        1800,
+        0.75,
+        0.75,
     ),
     "best": Preset(
-        _BETTER
-        | {
+        {
             "n_layer": 3,
             "n_embd": 96,
             "n_head": 6,
             "learning_rate": 0.005,
+            "muon": 0.95,
             "weight_decay": 0.1,
             "input_dropout": 0.15,
         },
@@ -46,15 +51,18 @@ PRESETS: dict[str, Preset | None] = {
         0.5,
     ),
 }
-FEWEST_STEPS = 60
+FEWEST_STEPS = 30  # fewer teach nothing: shorter lists get smaller batches instead
 LONGEST_BLOCK = 256
 
 
-def recipe(name: str, documents: Sequence[str]) -> dict[str, int | float]:
+def recipe(
+    name: str, documents: Iterable[str] | os.PathLike[str], num_steps: int | None = None
+) -> dict[str, int | float]:
     """The fields of `Config` that this preset sets for these documents; none for "reference".
 
-    block_size fits the longest document; past LONGEST_BLOCK they are trained on in windows. Raises ConfigError for an
-    unknown name.
+    documents: as `MicroGPT.fit` takes them. num_steps: instead of the preset's own; the warm-up is a fifth of them at
+    most. block_size fits the longest document; past LONGEST_BLOCK they are trained on in windows.
+    Raises ConfigError for an unknown name, DataError where there are no documents.
     """
     if name not in PRESETS:
         raise ConfigError(
@@ -63,11 +71,15 @@ def recipe(name: str, documents: Sequence[str]) -> dict[str, int | float]:
     preset = PRESETS[name]
     if preset is None:
         return {}
-    longest = max(map(len, documents), default=0) + 1
-    share = len(documents) / MANY
+    strings = from_iterable(documents).documents
+    longest, share = max(map(len, strings)) + 1, len(strings) / MANY
     steps = preset.steps * share ** (preset.shorter if share < 1 else preset.longer)
+    batch_size = max(1, round(BATCH * min(1.0, steps / FEWEST_STEPS)))
+    steps = num_steps or max(int(float(f"{steps:.2g}")), FEWEST_STEPS)  # a round number
     return preset.fields | {
         "block_size": min(longest, LONGEST_BLOCK),
         "windows": longest > LONGEST_BLOCK,
-        "num_steps": max(int(float(f"{steps:.2g}")), FEWEST_STEPS),  # a round number
+        "num_steps": steps,
+        "batch_size": batch_size,
+        "warmup": min(WARMUP, steps // 5),
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import corpus, reference
 from .checkpoint import Checkpoint, Data
 from .config import Config
-from .engines import Engine, State, Stop, engine_class
+from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
 from .errors import ConfigError, DataError, DivergedError
 from .randomness import Draws
 from .tokenizer import Tokenizer
@@ -61,7 +61,10 @@ class Session:
 
     @classmethod
     def resume(cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str, threads: int = 0) -> Session:
-        """Go on from a checkpoint, with the documents it was trained on, bit for bit as if never stopped."""
+        """Go on from a checkpoint, with the documents it was trained on, bit for bit as if never stopped.
+
+        engine: "auto" is the one that trained it up to here.
+        """
         data = checkpoint.data
         if source.fingerprint() != data.fingerprint:
             raise DataError(
@@ -72,6 +75,8 @@ class Session:
             )
         Draws(checkpoint.config.seed).shuffle(source.documents)
         self = cls(checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
+        if engine == AUTO:
+            engine = trained_by(checkpoint.state)
         kind, vocab_size = engine_class(engine, self.config), self.tokenizer.vocab_size
         self.engine = kind(self.config, vocab_size, checkpoint.state, threads=threads)
         self.step = checkpoint.state.step

@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 from argparse import Namespace
+from contextlib import suppress
+from dataclasses import fields
 
 from .. import checkpoint as checkpoints
 from .. import corpus, ngrams, scoring
 from ..config import Config
-from ..errors import ConfigError
+from ..errors import ConfigError, MicrogptError
 from ..progress import progress
 from ..terminal import table
 from ..training import Interrupt, Session
@@ -25,6 +27,7 @@ def evaluate(args: Namespace, face: Face) -> int:
         raise ConfigError("eval wants documents to measure on", where="argument FILE", fix="microgpt eval MODEL FILE")
     source = corpus.read(sources, args.column, args.dedupe)
     if model_path:
+        _require_no_settings(args)
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
         args.val = args.holdout
@@ -53,14 +56,38 @@ def _measures(found: scoring.Evaluation) -> dict[str, float]:
 
 def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args: Namespace, face: Face) -> Session:
     """A trained model over a list: its own split if it held out part of this list, else one made now."""
-    same = source.fingerprint() == checkpoint.data.fingerprint
+    data = checkpoint.data
+    same = source.fingerprint() == data.fingerprint
     if same and not checkpoint.config.val:
         face.say("the model was trained on this whole list: its loss here is no measure of new strings")
     if not (same and checkpoint.config.val):
         values = checkpoint.config.to_dict() | {"val": args.holdout}
         checkpoint.config = Config.from_dict(values)
         checkpoint.data = checkpoints.Data.of(source)
-    return Session.resume(checkpoint, source, args.engine, args.threads)
+    session = Session.resume(checkpoint, source, args.engine, args.threads)
+    if not same:
+        _tell_known(data, session.held_out, face)
+    return session
+
+
+def _require_no_settings(args: Namespace) -> None:
+    """A trained model has its settings: others would be ignored."""
+    for name in ("preset", *(item.name for item in fields(Config))):
+        if getattr(args, name, None) is not None:
+            raise ConfigError(
+                f"{name} is a setting of training, and this model is trained",
+                where=f"option {name}",
+                fix="leave it out, or leave the model out to train one",
+            )
+
+
+def _tell_known(data: checkpoints.Data, held_out: list[str], face: Face) -> None:
+    """Say how many of the held-out strings the model was trained on, where its list can still be read."""
+    with suppress(MicrogptError):
+        known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+        count = sum(document in known for document in held_out)
+        if count:
+            face.say(f"{count:,} of the {len(held_out):,} strings held out stand in the list the model was trained on")
 
 
 def _train_quietly(session: Session, face: Face) -> bool:

@@ -29,13 +29,12 @@ INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
 def train(args: Namespace, face: Face) -> int:
     """Fit, save, print samples."""
     wanted = Wanted(temperature=args.temperature)
-    output = args.output or _output_for(args.files)
-    _require_different([output, args.trace, args.log, args.plot])
-    if not args.resume:
-        files.require_replaceable(output, checkpoints.is_ours, args.force)
+    path = _output_for(args.files) if args.output is None else args.output
+    output = _Output(path, args.resume, args.force)
+    _require_different([output.path, args.trace, args.log, args.plot])
     with ExitStack() as stack:
-        stack.enter_context(files.lock(output))
-        session = _session(args, output)
+        stack.enter_context(files.lock(output.path))
+        session = _session(args, output.path)
         recorder = Recorder(args.trace, args.log, args.plot, args.force)
         stack.callback(recorder.close)
         _announce(session, args, face)
@@ -44,6 +43,32 @@ def train(args: Namespace, face: Face) -> int:
             return code
         _print_samples(session, args, wanted, face)
     return 0
+
+
+class _Output:
+    """Where the model goes. A run that is broken off leaves another run's model alone and saves beside it."""
+
+    def __init__(self, path: str, resume: bool, force: bool) -> None:
+        if path in ("", "-"):
+            raise ConfigError("a model goes to a file", where="option --output", fix="-o NAME.safetensors")
+        self.path, self._other = path, not resume and os.path.exists(path)
+        stem, suffix = os.path.splitext(path)
+        self._beside = f"{stem}.partial{suffix}"
+        for place in [] if resume else [path, self._beside] if self._other else [path]:
+            files.require_replaceable(place, checkpoints.is_ours, force)
+
+    def save(self, session: Session) -> str:
+        """At its place: the run is finished, or under way and wanted there. Returns the path."""
+        checkpoints.save(self.path, session.checkpoint(), locked=True)
+        self._other = False
+        return self.path
+
+    def save_broken_off(self, session: Session) -> str:
+        """Returns the path, and how to go on from it."""
+        if not self._other:
+            return f"{self.save(session)}; go on with --resume"
+        checkpoints.save(self._beside, session.checkpoint())
+        return f"{self._beside}, {self.path} is as it was; go on with --resume -o {self._beside}"
 
 
 def _require_different(outputs: list[str | None]) -> None:
@@ -80,7 +105,7 @@ def _wanted(args: Namespace, documents: list[str]) -> dict[str, Any]:
     given = {name: value for name, value in named.items() if value is not None}
     if "block_size" in given:
         given["block_size"] = settle_block_size(given["block_size"], documents)
-    return (recipe(args.preset, documents) if args.preset else {}) | given
+    return (recipe(args.preset, documents, given.get("num_steps")) if args.preset else {}) | given
 
 
 def config_from(args: Namespace, documents: list[str]) -> Config:
@@ -115,7 +140,7 @@ def _is_pipe(descriptor: int) -> bool:
         return False
 
 
-def _train(session: Session, recorder: Recorder, args: Namespace, output: str, face: Face) -> int:
+def _train(session: Session, recorder: Recorder, args: Namespace, output: _Output, face: Face) -> int:
     """Run to the end, or to a signal; save. Returns the exit code."""
     num_steps = session.config.num_steps
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
@@ -129,19 +154,19 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: str, f
                         face.data(reference.step_line(step.step - 1, num_steps, step.loss))
                 bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
-                    checkpoints.save(output, session.checkpoint(), locked=True)
-            checkpoints.save(output, session.checkpoint(), locked=True)  # here, where a signal waits for its end
+                    output.save(session)
+            # Here, where a signal waits for its end.
+            saved = output.save(session) if session.step == num_steps else output.save_broken_off(session)
     except (StorageError, BrokenPipeError):  # of a log or the transcript: the steps made need not be lost
         with suppress(MicrogptError):
-            checkpoints.save(output, session.checkpoint(), locked=True)
-            face.say(f"saved {output} as of step {session.step:,}; go on with --resume")
+            face.say(f"saved as of step {session.step:,}: {output.save_broken_off(session)}")
         raise
     finally:
         bar.close()
     if interrupt.received is not None:
-        face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {output}; go on with --resume")
+        face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {saved}")
         return INTERRUPTED[signal.Signals(interrupt.received)]
-    face.say(f"saved {output}")
+    face.say(f"saved {saved}")
     if session.held_out:
         found = scoring.evaluate(session.engine, session.tokenizer, session.config, session.held_out, never)
         face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")

@@ -161,6 +161,12 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
     return found
 
 
+def trained_by(state: State) -> str:
+    """The name of the engine that made this state, as far as its numbers tell: the fast one's are all float32."""
+    numbers = (state.parameters, state.m, state.v)
+    return "fast" if state.step and all(array("d", array("f", xs)) == xs for xs in numbers) else AUTO
+
+
 def available() -> dict[str, str]:
     """Engine name -> what it runs on here, or why it cannot."""
     found = {}

@@ -7,13 +7,12 @@ not what they say. An export (.html, .js) holds weights: they are the checkpoint
 from __future__ import annotations
 
 from array import array
-from contextlib import suppress
 from pathlib import Path
 
 from .. import checkpoint, corpus, exporting, files
 from ..checkpoint import Checkpoint
-from ..engines import AUTO
-from ..errors import ConfigError, DataError, DivergedError, MissingPartError, quote
+from ..engines import trained_by
+from ..errors import ConfigError, DataError, MissingPartError, quote
 from ..training import Session
 from .compare import Difference, first_apart, show, ulps_apart
 from .verify import CaseResult, Verdict
@@ -50,26 +49,15 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
 
 
 def _trained_anew(path: str, data: list[str] | None) -> Verdict:
-    """With the engine that these settings choose; where that gives other numbers, with the float32 engine too."""
     found = checkpoint.load(path)
-    result = _anew(found, data, AUTO)
-    if result.difference and found.config.plain:
-        with suppress(MissingPartError, DivergedError):
-            other = _anew(found, data, "fast")
-            result = result if other.difference else other
-            result.notes.append("trained anew by both compiled engines, whose numbers differ")
-    return Verdict("its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES)
-
-
-def _anew(found: Checkpoint, data: list[str] | None, engine: str) -> CaseResult:
-    session = Session.start(found.config, _documents(found, data), engine)
+    session = Session.start(found.config, _documents(found, data), trained_by(found.state))
     blocks = session.run(lambda: False, every=max(1, found.state.step))  # no block goes past the step it stands at
     while session.step < found.state.step:
         next(blocks)
     case = f"{found.data.origin}, seed {found.config.seed}, {found.state.step} steps, engine {session.engine.name}"
     result = CaseResult(case, "same")
     _compare(result, session.checkpoint(), {name: getattr(found.state, name) for name in NUMBERS})
-    return result
+    return Verdict("its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES)
 
 
 def _compare(result: CaseResult, original: Checkpoint, found: dict[str, array[float]]) -> None:

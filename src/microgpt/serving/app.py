@@ -210,7 +210,7 @@ def _add_training(app: FastAPI, jobs: Jobs) -> None:
     async def train(wanted: TrainRequest, request: Request) -> StreamingResponse:
         documents = corpus.from_iterable(wanted.documents)
         given = wanted.model_dump(exclude={"documents", "preset"}, exclude_unset=True)
-        config = Config(**recipe(wanted.preset, documents.documents) | given)
+        config = Config(**recipe(wanted.preset, documents.documents, given.get("num_steps")) | given)
         jobs.require_place()  # later there is no status to say it with
 
         async def events() -> AsyncIterator[str]:
