@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, opened
 
-from microgpt import MicroGPT, checkpoint, cli, files
+from microgpt import MicroGPT, benchmarking, checkpoint, cli, files
 from microgpt.checkpoint import from_bytes, to_bytes
 from microgpt.config import Config, checked
 from microgpt.errors import CheckpointError, ConfigError
@@ -144,6 +144,18 @@ def test_python_refuses_what_sample_refuses(name):
             with pytest.raises(ConfigError) as raised:
                 model.sample(**{"n": 1, name: value})
             assert name in str(raised.value)
+
+
+def test_bench_measures_nothing_for_seconds_out_of_range(monkeypatch, capsys):
+    monkeypatch.setattr(benchmarking, "_commands", lambda _: pytest.fail("something was measured"))
+    for value in ("nan", "inf", "-inf", "-1", "0", "86401", "1e300"):
+        assert cli.main(["bench", f"--seconds={value}"]) == 2
+        shown = capsys.readouterr().err
+        assert "seconds must be a number above 0 and at most 86400" in shown and "where: option seconds" in shown
+    monkeypatch.setattr(benchmarking, "_commands", lambda _: iter(()))
+    monkeypatch.setattr(benchmarking.engines, "available", dict)
+    for value in ("1e-9", "86400"):
+        assert cli.main(["bench", f"--seconds={value}"]) == 0
 
 
 def test_options_that_do_not_go_together_are_named(capsys, tmp_path, monkeypatch):

@@ -115,7 +115,8 @@ INVALID = {
     "after CRLF": (b"a\r\nb\r\nxy\xc0\xaf", 3, 3, 9),
     "after lone CRs": (b"a\rb\r\rxy\xed\xa0\x80", 4, 3, 8),
     "after a byte order mark": (b"\xef\xbb\xbfab\xff", 1, 6, 6),
-    "UTF-16": ("anna\n".encode("utf-16"), 1, 1, 1),
+    "UTF-16, little-endian": (b"\xff\xfe" + "anna\n".encode("utf-16-le"), 1, 1, 1),
+    "UTF-16, big-endian": (b"\xfe\xff" + "anna\n".encode("utf-16-be"), 1, 1, 1),
     "Latin-1": ("x\nMünchen\n".encode("latin-1"), 2, 2, 4),
 }
 
@@ -129,6 +130,7 @@ def test_invalid_utf8_names_line_and_byte(tmp_path, capsys, name):
     shown = capsys.readouterr().err
     assert f"where: {path}, line {line}, byte {byte} of the line, byte {of_file} of the file" in shown
     assert f"0x{content[of_file - 1]:02x}" in shown
+    assert f"fix: convert it: iconv -f {'UTF-16' if 'UTF-16' in name else 'LATIN1'} -t UTF-8" in shown
     assert os.listdir(tmp_path) == ["list.txt"]
 
 
@@ -225,7 +227,7 @@ def test_documents_of_one_letter_one_document_and_long_ones_are_learned():
 
 
 def test_nothing_left_to_train_on_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"val 0\.5 of 1 documents leaves nothing"):
+    with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 documents leaves nothing"):
         session(["anna"], val=0.5)
 
 

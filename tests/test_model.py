@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
+from conftest import TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
 
-from microgpt import Config, ConfigError, DataError, MicroGPT, NotFittedError
+from microgpt import Config, ConfigError, DataError, InputError, MicroGPT, NotFittedError
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,73 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path, model: MicroGPT) -> Non
     assert again.get_params() == model.get_params() | {"engine": "auto"}
     again.save(tmp_path / "n.safetensors")
     assert path.read_bytes() == (tmp_path / "n.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize("engine", ["scalar", "exact", "fast"])
+def test_a_copied_or_pickled_model_is_the_same_model_and_goes_its_own_way(tmp_path: Path, engine, twin) -> None:
+    if not has_engine(engine):
+        skip_or_fail(engine, f"the engine {engine} is not installed")
+    model = MicroGPT(**TINY, engine=engine, threads=1).fit(TINY_DOCUMENTS)
+    again = twin(model)
+    assert again.get_params() == model.get_params()
+    assert again.losses_ == model.losses_ and again.n_steps_ == 12 and again.engine_.name == engine
+    assert again.sample(20, seed=3) == model.sample(20, seed=3)
+    assert again.sample(20, novel=True, seed=3) == model.sample(20, novel=True, seed=3)
+    assert again.score_samples(TINY_DOCUMENTS) == model.score_samples(TINY_DOCUMENTS)
+    for one, name in ((model, "m"), (again, "n")):
+        one.save(tmp_path / name)
+    assert (tmp_path / "m").read_bytes() == (tmp_path / "n").read_bytes()
+    before = model.engine_.state()
+    assert again.set_params(seed=7).fit(["x", "y"]).known() == {"x", "y"}
+    assert model.engine_.state() == before and model.known() == set(TINY_DOCUMENTS)
+
+
+def test_an_untrained_model_and_a_subclass_are_pickled_with_all_they_hold() -> None:
+    found = pickle.loads(pickle.dumps(Named(n_embd=8, block_size="auto")))
+    assert type(found) is Named and found.get_params() == Named(n_embd=8, block_size="auto").get_params()
+    with pytest.raises(NotFittedError, match="not trained yet"):
+        found.sample(1)
+    found = copy.deepcopy(found.set_params(**TINY)).fit(TINY_DOCUMENTS)
+    found.label = "tiny"
+    again = pickle.loads(pickle.dumps(found))
+    assert type(again) is Named and again.label == "tiny" and again.sample(5, seed=1) == found.sample(5, seed=1)
+
+
+class Named(MicroGPT):
+    """With an attribute of its own."""
+
+    label = ""
+
+
+def test_a_pickled_model_of_a_file_knows_the_training_list_as_the_loaded_one_does(tmp_path: Path) -> None:
+    source = tmp_path / "list.txt"
+    source.write_text("\n".join(TINY_DOCUMENTS))
+    MicroGPT(**TINY).fit(source).save(tmp_path / "m.safetensors")
+    model = MicroGPT.load(tmp_path / "m.safetensors")
+    early = pickle.dumps(model)
+    assert model.known() == set(TINY_DOCUMENTS)
+    late = pickle.dumps(model)
+    source.unlink()
+    assert pickle.loads(late).known() == set(TINY_DOCUMENTS)
+    with pytest.raises(InputError):
+        pickle.loads(early).sample(1, novel=True)
+
+
+def test_cross_validation_in_other_processes_brings_trained_models_back() -> None:
+    try:
+        from sklearn.base import clone
+        from sklearn.model_selection import cross_validate
+    except ImportError:
+        skip_or_fail("sklearn", "scikit-learn is not installed")
+    documents = TINY_DOCUMENTS * 3
+    found = cross_validate(MicroGPT(**TINY), documents, cv=2, n_jobs=2, return_estimator=True, error_score="raise")
+    half = len(documents) // 2
+    for model, mean, part in zip(found["estimator"], found["test_score"], (documents[:half], documents[half:])):
+        assert model.score(part) == mean
+        assert len(model.losses_) == 12
+        with pytest.raises(NotFittedError):
+            clone(model).score(part)
 
 
 def test_an_untrained_model_says_so() -> None:

@@ -107,6 +107,14 @@ def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
         model.sample(1, prefix="z")
 
 
+def test_a_length_beyond_the_block_is_refused_and_the_blocks_own_is_made(model: MicroGPT) -> None:
+    block = model.config_.block_size
+    found = model.sample(3, min_len=block, temperature=2.0, seed=1)
+    assert [len(text) for text in found] == [block] * 3
+    with pytest.raises(ConfigError, match=f"min_len is {block + 1}, but the model makes at most {block} characters"):
+        model.sample(3, min_len=block + 1)
+
+
 BAD: list[dict[str, object]] = [
     {"temperature": 0},
     {"temperature": float("nan")},

@@ -80,7 +80,7 @@ def test_train_takes_a_preset_and_what_it_sets_can_be_overridden(here: Live) -> 
     documents = TINY_DOCUMENTS * 5
     wanted = {"preset": "good", "num_steps": 3, "n_embd": 8, "n_head": 2}
     status, text, _ = here.ask("POST", "/v1/train", {"documents": documents, **wanted})
-    expected = MicroGPT(**{**recipe("good", documents), "num_steps": 3, "n_embd": 8, "n_head": 2}).fit(documents)
+    expected = MicroGPT(**recipe("good", documents, 3) | {"n_embd": 8, "n_head": 2}).fit(documents)
     steps = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
     assert status == 200
     assert [loss for step in steps for loss in step.get("losses", [])] == expected.losses_

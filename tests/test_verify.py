@@ -20,12 +20,12 @@ from microgpt import engines
 from microgpt.cli import main
 from microgpt.errors import ConfigError, DataError, InputError
 from microgpt.journey import form, gradients
-from microgpt.journey.compare import ulps_apart
+from microgpt.journey.compare import LEVELS, ulps_apart
 from microgpt.journey.programs import Program, Settings, command_program, engine_program, program, reference_program
 from microgpt.journey.recording import parse
 from microgpt.journey.rewrite import replaced, steps_place, with_settings
 from microgpt.journey.sandbox import Limits, Outcome
-from microgpt.journey.verify import Verifier, cases_for, render
+from microgpt.journey.verify import Verdict, Verifier, cases_for, render
 
 SEED_SCRIPT = SHARED / "seed" / "microgpt.py"
 ONE_CASE = cases_for([("twelve names", DATA)], steps=2)
@@ -268,6 +268,52 @@ def test_the_command_says_same_and_different_by_its_exit_code(
     assert main(["verify", str(tmp_path / "two.py"), *flags, "--gradients"]) == 1
     assert main(["verify", str(tmp_path / "none.py"), *flags]) == 66
     assert main(["verify"]) == 2
+
+
+NO_PROGRAMS = {
+    "names.txt": "emma\nolivia\nanne-marie\n",
+    "cities.txt": "San Jose\nLos Angeles\n",
+    "model.d.ts": "export declare function sample(n: number): string[];\n",
+    "broken.py": "def x(:\n    pass\n",
+    "deep.py": "-" * 200_000 + "1",
+    "empty.py": "# nothing\n",
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("name", NO_PROGRAMS)
+def test_what_is_no_program_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, level: str
+) -> None:
+    monkeypatch.setattr(Program, "run", lambda *_: pytest.fail("a program was run"))
+    path = tmp_path / name
+    path.write_text(NO_PROGRAMS[name])
+    for words in ([str(path)], ["scalar", "--original", str(path)]):
+        assert main(["verify", *words, "--level", level]) == 65
+        told = capsys.readouterr()
+        assert "this is not a Python program" in told.err and f"where: '{path}'" in told.err
+        assert told.out == "" and "minutes" not in told.err
+
+
+def test_a_run_over_all_steps_of_the_reference_is_announced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        Verifier, "verify", lambda self, variant, _: Verdict("reference.py", variant.name, "bits", 0, [])
+    )
+    path = tmp_path / "one.py"
+    path.write_text(small_reference())
+    for words, count in (
+        ([], 1),
+        (["--python", sys.executable, "--python", sys.executable], 1),
+        (["--steps", "3"], 0),
+        (["--original", str(path)], 0),
+        (["-q"], 0),
+    ):
+        assert main(["verify", str(path), *words]) == 0
+        told = capsys.readouterr()
+        assert told.err.count("minutes") == count, words
+        assert "minutes" not in told.out
 
 
 def test_verify_imports_nothing_heavy() -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, corpus, engines
-from .config import Config
+from .config import Config, check_range
 from .model import MicroGPT
 from .randomness import Draws
 from .training import Session
@@ -72,7 +72,11 @@ def _processor() -> str:
 
 
 def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
-    """All measurements, as they are made; each engine gets about `seconds` for each figure."""
+    """All measurements, as they are made; each engine gets about `seconds` for each figure.
+
+    Raises ConfigError for seconds that are not above 0 and at most a day.
+    """
+    check_range("seconds", seconds, False, 0, 86_400, open_low=True)
     # Commands first: the peak memory of a child counts what its parent held when it was started.
     yield from _commands(peers)
     installed = [name for name, about in engines.available().items() if not about.startswith("not installed")]

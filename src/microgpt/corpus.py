@@ -10,6 +10,7 @@ import io
 import json
 import os
 import sys
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -121,10 +122,11 @@ def decode(data: bytes, where: str) -> str:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
         line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+        encoding = "UTF-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",
-            fix="convert it: iconv -f LATIN1 -t UTF-8",
+            fix=f"convert it: iconv -f {encoding} -t UTF-8",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
@@ -164,16 +166,19 @@ def _no_column(column: str, place: str, found: list[str]) -> None:
     raise DataError(f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}")
 
 
+_GIVE = "give the list: --novel FILE, or --data FILE where a model is verified"
+
+
 def again(origin: Origin, fingerprint: str) -> Corpus:
     """The documents that were read before, and are still the same.
 
     Raises DataError when they changed or cannot be read a second time, InputError when they are gone.
     """
     if not origin.repeatable:
-        raise DataError("the model does not keep the list it was trained on", fix="give the list")
+        raise DataError("the model does not keep the list it was trained on", fix=_GIVE)
     source = read(origin.sources, origin.column, origin.dedupe)
     if source.fingerprint() != fingerprint:
-        raise DataError("the list the model was trained on has changed", where=str(origin), fix="give the list")
+        raise DataError("the list the model was trained on has changed", where=str(origin), fix=_GIVE)
     return source
 
 
@@ -201,7 +206,9 @@ def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:
     held_out = max(1, round(val * len(documents)))
     if held_out >= len(documents):
         raise ConfigError(
-            f"val {val:g} of {len(documents)} documents leaves nothing to train on", where="option val", fix="val 0"
+            f"holding out {val:g} of {len(documents):,} documents leaves nothing to train on",
+            where="option val (of eval: holdout)",
+            fix="a smaller share, or more documents",
         )
     return documents[:-held_out], documents[-held_out:]
 

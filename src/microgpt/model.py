@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .engines.torch import TorchGPT
 
 Documents = Iterable[str] | os.PathLike[str]
+_LIVE = ("config_", "tokenizer_", "engine_", "_session", "_checkpoint")  # made again from a checkpoint's bytes
 
 
 class MicroGPT:
@@ -177,9 +178,13 @@ class MicroGPT:
         """Read a model. Raises InputError for no such file, CheckpointError for a damaged one."""
         found = checkpoints.load(path)
         self = cls(**found.config.to_dict(), engine=engine)  # type: ignore[arg-type]
-        self.config_, self.tokenizer_, self._checkpoint = found.config, found.tokenizer, found
-        self.engine_ = engines.engine_class(engine)(found.config, found.tokenizer.vocab_size, found.state)
+        self._restore(found, engine)
         return self
+
+    def _restore(self, found: checkpoints.Checkpoint, engine: str) -> None:
+        self.config_, self.tokenizer_, self._checkpoint = found.config, found.tokenizer, found
+        kind, threads = engines.engine_class(engine), int(checked("threads", self.threads))
+        self.engine_ = kind(found.config, found.tokenizer.vocab_size, found.state, threads=threads)
 
     def _to_checkpoint(self) -> checkpoints.Checkpoint:
         self._require_fitted()
@@ -187,6 +192,24 @@ class MicroGPT:
             return self._session.checkpoint()
         assert self._checkpoint is not None
         return self._checkpoint
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle, copy and joblib: a trained model as `save` writes it, and the training list where it is at hand.
+
+        Raises DivergedError as `save` does.
+        """
+        state = {name: value for name, value in vars(self).items() if name not in _LIVE}
+        if hasattr(self, "engine_"):
+            if self._session is not None:
+                state["_known"] = self.known()
+            state["_trained"] = checkpoints.to_bytes(self._to_checkpoint()), self.engine_.name
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _session=None, _checkpoint=None)
+        if "_trained" in state:
+            data, engine = vars(self).pop("_trained")
+            self._restore(checkpoints.from_bytes(data), engine)
 
     # ---- sampling ----
 

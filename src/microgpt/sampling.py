@@ -77,6 +77,12 @@ def sample(
             where=f"option prefix {quote(wanted.prefix)}",
             fix=f"at most {config.block_size - 1} characters",
         )
+    if wanted.min_len > config.block_size:
+        raise ConfigError(
+            f"min_len is {wanted.min_len:,}, but the model makes at most {config.block_size:,} characters, its block",
+            where="option min_len",
+            fix=f"min_len {config.block_size} or less, or a model with a larger block_size",
+        )
     seen: set[str] = set()
     tries = max(LEAST_TRIES, TRIES * count)
     ask = max(1, min(count, 65_536 // longest))  # strings a call: bounds the coins held ready

@@ -10,10 +10,10 @@ from typing import Any
 from .. import checkpoint as checkpoints
 from .. import engines, files
 from ..config import check_range
-from ..errors import DataError, MissingPartError, visible
+from ..errors import ConfigError, DataError, MissingPartError, quote, visible
 from ..options import build_parser
 from ..terminal import explanation
-from . import Face, load_model, model_path, print_json
+from . import Face, load_model, looks_like_model, model_path, print_json
 
 
 def info(args: Namespace, face: Face) -> int:
@@ -47,6 +47,9 @@ def info(args: Namespace, face: Face) -> int:
 
 def explain(args: Namespace, face: Face) -> int:
     """One string, position by position."""
+    if args.model is None and looks_like_model(args.text):
+        fix = f"microgpt explain {quote(args.text)} TEXT"
+        raise ConfigError("explain wants a string to look at, after the model", where="argument TEXT", fix=fix)
     model = load_model(args.model)
     if args.head is not None:
         check_range("head", args.head, True, 0, model.config_.n_head - 1)

@@ -26,8 +26,10 @@ def verify(args: Namespace, face: Face) -> int:
     data = _data(args.data)
     reports: list[dict[str, Any]] = []
     right = True
-    for python in args.python or [sys.executable]:
-        variant, original = _programs(args, python, limits)
+    pairs = [(python, *_programs(args, python, limits)) for python in args.python or [sys.executable]]
+    if args.steps is None and not (args.original or args.gradients):
+        face.say("the reference runs all its 1,000 steps, which takes minutes; --steps 20 is a quick look")
+    for python, variant, original in pairs:
         if args.gradients:
             checked = gradients.check(variant, data[0][1])
             _tell(args, face, checked.to_dict(), gradients.render(checked), reports)

@@ -19,7 +19,7 @@ from pathlib import Path
 from .. import engines, reference
 from ..errors import ConfigError, DataError, InputError, quote, reason
 from .recording import Recording, parse
-from .rewrite import with_settings
+from .rewrite import require_program, with_settings
 from .sandbox import Limits, run
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -113,13 +113,15 @@ class Program:
 def python_program(
     path: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
 ) -> Program:
-    """A .py file as a program. Raises InputError, DataError."""
+    """A .py file as a program. Raises InputError, and DataError for a text that is none."""
     try:
         source = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read the program: {reason(error)}", where=quote(path)) from error
     except UnicodeDecodeError as error:
         raise DataError("the program is not UTF-8 text", where=f"{quote(path)}, byte {error.start}") from error
+    if python == sys.executable:  # another one may know other syntax
+        require_program(source, path)
     return Program(Path(path).name, source, python=python, steps_name=steps_name, limits=limits or Limits())
 
 

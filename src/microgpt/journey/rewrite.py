@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..errors import DataError
+from ..errors import DataError, quote
 
 STEP_NAMES = ("num_steps", "steps", "n_steps")
 SEED_NAMES = ("seed",)
+_FIX = "a file that python accepts"
 
 
 @dataclass(frozen=True)
@@ -80,11 +81,20 @@ def with_settings(source: str, steps: int | None, seed: int | None, steps_name: 
     return source
 
 
-def _parsed(source: str) -> ast.Module:
+def require_program(source: str, path: str) -> None:
+    """Raises DataError for a file that is no Python, or that does nothing: a list of words is a row of expressions."""
+    for node in ast.walk(_parsed(source, path)):
+        if isinstance(node, ast.Call) or (isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)):
+            return
+    raise DataError("this is not a Python program: it does nothing", where=quote(path), fix=_FIX)
+
+
+def _parsed(source: str, path: str = "") -> ast.Module:
     try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        raise DataError(f"this is not a Python program: {error}", fix="a file that python accepts") from error
+        return ast.parse(source, path or "<unknown>")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
+        why = str(error) or type(error).__name__
+        raise DataError(f"this is not a Python program: {why}", where=quote(path) if path else "", fix=_FIX) from error
 
 
 def _assigned(tree: ast.AST) -> Iterator[tuple[str, Place]]:
