@@ -42,33 +42,36 @@ def number(value: float) -> str:
 
 
 def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
-    """What was asked of the fast engine beside what this machine shows, as a Markdown table."""
+    """What was asked of the fast engine beside what this machine shows, as a Markdown table.
+
+    Judged by the least times: work of others on a shared machine only adds to them. The medians stand beside.
+    """
     races = {race["what"]: {row["engine"]: row for row in race["rows"]} for race in found["races"]}
-    rows = []
+    isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
+    best, eager, rows = f"fast {isa}", "PyTorch eager", []
 
     def compare(what: str, race: str, slow: str, fast: str, bar: float) -> None:
         a, b = races[race].get(slow, {}), races[race][fast]
-        seen = a["median"] / b["median"] if "median" in a else None
-        text = f"{seen:.1f} times" if seen else a.get("missing", "not measured")
-        rows.append((what, f"at least {bar:g} times", text, verdict(seen is not None and seen >= bar)))
+        times = [a[which] / b[which] for which in ("low", "median")] if "median" in a else []
+        cells = [f"{seen:.1f} times" for seen in times] or [a.get("missing", "not measured"), ""]
+        rows.append((what, f"at least {bar:g} times", *cells, verdict(bool(times) and times[0] >= bar)))
 
-    isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
-    best, eager = f"fast {isa}", "PyTorch eager"
-    median = races["n_embd 16, batch 1"][best]["median"]
-    rows.append(("n_embd 16, batch 1", "at most 4.6 us", f"{median:.2f} us", verdict(median <= 4.6)))
+    row = races["n_embd 16, batch 1"][best]
+    times = [f"{row[which]:.2f} us" for which in ("low", "median")]
+    rows.append(("n_embd 16, batch 1", "at most 4.6 us", *times, verdict(row["low"] <= 4.6)))
     for n_embd, bar in SHARES.items():
-        share = races[f"n_embd {n_embd}, batch 16"][best]["peak_share"]
+        row = races[f"n_embd {n_embd}, batch 16"][best]
+        shares = [f"{row[which]:.0%}" for which in ("best_peak_share", "peak_share")]
         what = f"n_embd {n_embd}, batch 16: share of the peak"
-        rows.append((what, f"at least {bar:.0%}", f"{share:.0%}", verdict(share >= bar)))
-    for n_embd, times in TIMES_PYTORCH.items():
-        compare(f"PyTorch eager, n_embd {n_embd}, batch 16", f"n_embd {n_embd}, batch 16", eager, best, times)
+        rows.append((what, f"at least {bar:.0%}", *shares, verdict(row["best_peak_share"] >= bar)))
+    for n_embd, factor in TIMES_PYTORCH.items():
+        compare(f"PyTorch eager, n_embd {n_embd}, batch 16", f"n_embd {n_embd}, batch 16", eager, best, factor)
     two = "fast, threads 2"
     compare("two threads, n_embd 64, batch 64", "n_embd 64, batch 64", "fast, threads 1", two, 1.6)
     compare("PyTorch eager, nanoGPT's character setting", "nanoGPT's character setting, threads 2", eager, two, 2)
-    lines = ["| what | asked | seen | reached |", "|---|---|---|---|"]
+    lines = ["| what | asked | least time | median | reached |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    where = f"{machine['processor']}, {machine['cores']} cores, {isa}; {machine['date']}."
-    return "\n".join([where, "", *lines, ""])
+    return "\n".join([f"{machine['processor']}, {machine['cores']} cores, {isa}; {machine['date']}.", "", *lines, ""])
 
 
 def verdict(reached: bool) -> str:
