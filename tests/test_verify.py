@@ -295,6 +295,18 @@ def test_what_is_no_program_is_refused_before_anything_runs(
         assert told.out == "" and "minutes" not in told.err
 
 
+def test_what_cannot_be_run_as_wanted_is_refused_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Program, "run", lambda *_: pytest.fail("a program was run"))
+    path = tmp_path / "stepless.py"
+    path.write_text("print('no number of steps here')\n")
+    assert main(["verify", str(path), "--steps", "3"]) == 65
+    for flag in ("--seconds", "--memory"):
+        for value in ("nan", "0", "-1", "inf"):
+            assert main(["verify", str(path), f"{flag}={value}"]) == 2
+
+
 def test_a_run_over_all_steps_of_the_reference_is_announced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -26,7 +26,10 @@ examples:
 
 _VERB_EXAMPLES = {
     "verify": journey_options.EXAMPLES["verify"],
-    "journey": "".join(journey_options.EXAMPLES[stage] for stage in ("analyze", "ledger", "gist", "remind")),
+    "journey": "examples:\n"
+    + "".join(
+        journey_options.EXAMPLES[stage].removeprefix("examples:\n") for stage in ("analyze", "ledger", "gist", "remind")
+    ),
     "train": """\
 examples:
   microgpt train names.txt                     writes names.safetensors, prints 20 samples

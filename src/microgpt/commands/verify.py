@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import Any
 
 from .. import corpus, files
+from ..config import check_range
 from ..errors import ConfigError
 from ..journey import exported, form, gradients, programs
 from ..journey.programs import Program
@@ -22,6 +23,8 @@ def verify(args: Namespace, face: Face) -> int:
         raise ConfigError("one program is needed: WHAT or --cmd", where="argument WHAT", fix="microgpt verify FILE.py")
     if args.what and exported.is_model(args.what):
         return _verify_model(args, face)
+    check_range("seconds", args.seconds, False, 0, 1e6, open_low=True)
+    check_range("memory", args.memory, False, 0, 1e6, open_low=True)
     limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
     data = _data(args.data)
     reports: list[dict[str, Any]] = []

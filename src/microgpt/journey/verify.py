@@ -127,6 +127,8 @@ class Verifier:
                 fix="--level printed or --level samples",
             )
         verdict = Verdict(self.original.name, variant.name, self.level, self.ulps, [])
+        for case in cases if variant.source else ():
+            variant.prepared(case.settings)  # refuse before the original runs
         for case in cases:
             result, guards = self._case(variant, case)
             verdict.cases.append(result)
