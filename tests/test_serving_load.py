@@ -256,7 +256,7 @@ LONG = [LETTERS * 7 + letter for letter in LETTERS]  # 57 characters each
 SHAPE = {"n_layer": 2, "n_embd": 48, "n_head": 4, "block_size": 60}
 # Route, the function of app.py that does its work, and a body that keeps it busy for seconds.
 BUSY = {
-    "sample": ("sample", "_sample", {"n": 1000, "min_len": 10_000}),
+    "sample": ("sample", "_sample", {"n": 1000, "max_len": 0, "unique": True}),
     "score": ("score", "_score", {"strings": LONG * 1200}),
     "train": ("train", "_train", {"documents": LONG, **SHAPE, "num_steps": 100_000}),
     "train, one large step": (

@@ -18,7 +18,7 @@ from zoo.wrong import STACK_WALK, WRONG
 
 from microgpt import engines
 from microgpt.cli import main
-from microgpt.errors import ConfigError, DataError, InputError
+from microgpt.errors import ConfigError, DataError, InputError, quote
 from microgpt.journey import form, gradients
 from microgpt.journey.compare import LEVELS, ulps_apart
 from microgpt.journey.programs import Program, Settings, command_program, engine_program, program, reference_program
@@ -291,7 +291,7 @@ def test_what_is_no_program_is_refused_before_anything_runs(
     for words in ([str(path)], ["scalar", "--original", str(path)]):
         assert main(["verify", *words, "--level", level]) == 65
         told = capsys.readouterr()
-        assert "this is not a Python program" in told.err and f"where: '{path}'" in told.err
+        assert "this is not a Python program" in told.err and f"where: {quote(str(path))}" in told.err
         assert told.out == "" and "minutes" not in told.err
 
 

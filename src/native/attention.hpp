@@ -98,6 +98,12 @@ private:
         }
     }
 
+    // `x` in the lanes, queries t ..., that may look at key u; the others keep `before`. A weight of zero would not do:
+    // zero times a gradient that is not finite is not zero.
+    static Vec visible(Vec before, Vec x, Index u, Index t) {
+        return u > t ? select(lane_numbers() + broadcast_bits(t) < broadcast_bits(u), before, x) : x;
+    }
+
     // by_key[u][t] = d loss / d (query_t . key_u): through the weight, its quotient and the exponential.
     void logit_gradient(const LayerTape& l, Index h, const double* exps, const double* dmixed, double* by_key, Index t,
                         Index positions, Index stride, const Libm& libm) const {
@@ -112,11 +118,11 @@ private:
             for (Index j = size_ - 1; j >= 0; j--)
                 dweight = dweight + broadcast(value[j * stride + u]) * load(dhead + j * stride);
             store(by_key + u * stride + t, dweight);
-            dtotal = dtotal + by_total * (load(exps + u * stride + t) * dweight);
+            dtotal = visible(dtotal, dtotal + by_total * (load(exps + u * stride + t) * dweight), u, t);
         }
         for (Index u = 0; u < keys; u++) {
             const Vec dexp = inverse * load(by_key + u * stride + t) + dtotal;
-            store(by_key + u * stride + t, by_root_ * (load(exps + u * stride + t) * dexp));
+            store(by_key + u * stride + t, visible(Vec{}, by_root_ * (load(exps + u * stride + t) * dexp), u, t));
         }
         for (Index u = keys; u < stride; u++) store(by_key + u * stride + t, Vec{});
     }
@@ -160,8 +166,11 @@ private:
     void key_fold(const double* square, const double* x, double* to, Index u, Index positions, Index stride) const {
         for (Index j = 0; j < size_; j++) {
             Vec sum{};
-            for (Index t = positions - 1; t >= u; t--)
-                sum = sum + load(square + t * stride + u) * broadcast(x[j * stride + t]);
+            for (Index t = positions - 1; t >= u; t--) {
+                const Vec more = sum + load(square + t * stride + u) * broadcast(x[j * stride + t]);
+                sum = t < u + lanes - 1 ? select(broadcast_bits(t) < lane_numbers() + broadcast_bits(u), sum, more)
+                                        : more;
+            }
             store(to + j * stride + u, sum);
         }
     }
