@@ -32,7 +32,7 @@ PRESETS: dict[str, Preset | None] = {
     "reference": None,
     "good": Preset(
         {"n_layer": 2, "n_embd": 48, "n_head": 6, "learning_rate": 0.008, "beta2": 0.995, "muon": 0.95},
-        1800,
+        1600,
         0.75,
         0.75,
     ),
