@@ -132,12 +132,13 @@ def decode(data: bytes, where: str) -> str:
 
 
 def _column(text: str, column: str, where: str) -> list[str]:
-    """The values of one column: JSON lines if the text begins with a brace, else CSV or TSV with a header."""
+    """The values of one column: JSON lines if the text begins with a brace, else a table with a header (tab , ;)."""
     if text.lstrip().startswith("{"):
         values = [_json_value(line, column, where, i) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     else:
         head = text.split("\n", 1)[0]
-        rows = csv.DictReader(io.StringIO(text), delimiter="\t" if "\t" in head else ",")
+        delimiter = next((mark for mark in "\t,;" if mark in head), ",")
+        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
         try:
             if column not in (rows.fieldnames or []):
                 _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))

@@ -215,7 +215,7 @@ def _model_argument(p: Parser) -> None:
 
 
 def _corpus_flags(p: Parser) -> None:
-    p.add_argument("--column", metavar="NAME", help="take one column of a CSV, TSV or JSON-lines file")
+    p.add_argument("--column", metavar="NAME", help="take one column of a CSV (, or ;), TSV or JSON-lines file")
     p.add_argument("--dedupe", action="store_true", help="each document once")
 
 
