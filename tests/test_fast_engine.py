@@ -202,8 +202,9 @@ def test_updates_are_adams_of_the_reference() -> None:
     assert relative(fast.state().m, scalar.state().m) < 1e-4
 
 
-def test_scoring_tracing_and_generating_agree_with_the_exact_engine() -> None:
-    config, vocab_size = Config(n_layer=2, n_embd=12, n_head=3, block_size=11, batch_size=20), 6
+@pytest.mark.parametrize("n_head", [3, 4, 6])  # of which four go together, and the rest one by one
+def test_scoring_tracing_and_generating_agree_with_the_exact_engine(n_head: int) -> None:
+    config, vocab_size = Config(n_layer=2, n_embd=12, n_head=n_head, block_size=11, batch_size=20), 6
     state, documents = state_for(config, vocab_size, 3), batch_for(config, vocab_size, 3, 14)
     exact, fast = ExactEngine(config, vocab_size, state), FastEngine(config, vocab_size, state)
     for a, b in zip(exact.log_probabilities(documents, never), fast.log_probabilities(documents, never), strict=True):

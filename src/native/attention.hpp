@@ -162,7 +162,8 @@ private:
     }
 
     // to[j][u] = fold over queries t descending, from the last to u itself, of square[t][u] * x[j][t]:
-    // a key's and a value's gradient get the later positions' shares first, their own last.
+    // a key's and a value's gradient get the later positions' shares first, their own last. Near the end some lanes'
+    // keys lie past t: these are left out, as in `visible`.
     void key_fold(const double* square, const double* x, double* to, Index u, Index positions, Index stride) const {
         for (Index j = 0; j < size_; j++) {
             Vec sum{};

@@ -23,6 +23,13 @@ inline size_t attention_size(int n_head, int positions, int shared) {
     return keys * static_cast<size_t>(n_head) * kQueries;
 }
 
+// Where, in a block of queries with so many keys, LayerRows::attention has the weight of a head's key for a lane.
+inline size_t attention_index(int n_head, int keys, int head, int key, int lane) {
+    const bool together = head < n_head / kHeads * kHeads;
+    const int first = together ? head / kHeads * kHeads : head, heads = together ? kHeads : 1;
+    return (static_cast<size_t>(first) * keys + static_cast<size_t>(key) * heads + head - first) * kQueries + lane;
+}
+
 class Plan {
 public:
     std::vector<Document> documents;  // in the order of their rows
@@ -111,7 +118,7 @@ private:
         return i < std::min(a.size(), b.size()) ? a[i] < b[i] : a.size() < b.size();
     }
 
-    // `last`: the document before in the group, if any; its path ends path_.
+    // `last`: the document before in the group, if any; its entries end entry_row.
     void add_document(Tokens tokens, Tokens last, size_t batch_size, int block_size, int n_head) {
         const int n = length(tokens, block_size), last_n = last.empty() ? 0 : length(last, block_size);
         int shared = 0;

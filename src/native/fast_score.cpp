@@ -90,16 +90,12 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
     }
     for (const LayerRows& a : layer_rows_) {
         for (int h = 0; h < model_.n_head; h++) {
-            const bool together = h < model_.n_head / kHeads * kHeads;
-            const int step = together ? kHeads * kQueries : kQueries;  // from a key to the next
-            const float* block = a.attention;                          // one block of queries after the other
+            const float* block = a.attention;  // one block of queries after the other
             for (int first = 0; first < n; first += kQueries) {
                 const int keys = std::min(first + kQueries, n);
-                const int before = together ? h / kHeads * kHeads : h;
-                const float* weights = block + (static_cast<size_t>(before) * keys + h - before) * kQueries;
                 for (int t = first; t < keys; t++) {
                     for (int s = 0; s <= t; s++)
-                        attention.push_back(weights[static_cast<size_t>(s) * step + t - first]);
+                        attention.push_back(block[attention_index(model_.n_head, keys, h, s, t - first)]);
                 }
                 block += static_cast<size_t>(model_.n_head) * keys * kQueries;
             }

@@ -54,8 +54,10 @@ class _Output:
         self.path, self._other = path, not resume and os.path.exists(path)
         stem, suffix = os.path.splitext(path)
         self._beside = f"{stem}.partial{suffix}"
-        for place in [] if resume else [path, self._beside] if self._other else [path]:
-            files.require_replaceable(place, checkpoints.is_ours, force)
+        if not resume:
+            files.require_replaceable(path, checkpoints.is_ours, force)
+        if self._other:
+            files.require_replaceable(self._beside, checkpoints.is_ours, force)
 
     def save(self, session: Session) -> str:
         """At its place: the run is finished, or under way and wanted there. Returns the path."""
@@ -64,7 +66,7 @@ class _Output:
         return self.path
 
     def save_broken_off(self, session: Session) -> str:
-        """Returns the path, and how to go on from it."""
+        """Returns what to tell: the path, and how to go on from it."""
         if not self._other:
             return f"{self.save(session)}; go on with --resume"
         checkpoints.save(self._beside, session.checkpoint())

@@ -46,7 +46,7 @@ class Run(NamedTuple):
     """What `Engine.steps` did: the losses of the steps that were applied, and why it ended.
 
     "diverged": the next step's loss or the square of one of its gradients, which Adam takes, is not
-    finite; the step was not applied.
+    finite (the fast engine: a sum of such squares); the step was not applied.
     """
 
     losses: list[float]
