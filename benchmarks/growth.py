@@ -119,13 +119,13 @@ def operations(config: Config, vocab_size: int) -> float:
 def engine_bytes(config: Config, vocab_size: int) -> float:
     """Float32: weights (matrices in two layouts), gradients, two moments, activations; float64: the state handed over.
 
-    Activations of a batch go in portions, of about 64 MB.
+    Activations of a batch go in portions, of about 8 MB.
     """
     n, count = config.n_embd, config.parameter_count(vocab_size)
     matrices = 12 * config.n_layer * n * n + vocab_size * n
     attention = config.n_layer * config.n_head * (config.block_size / 2 + 4)
-    row = 19 * config.n_layer * n + 5 * n + vocab_size
-    rows = min(config.batch_size * config.block_size, max(256, (16 << 20) // row))
+    row = 10 * (config.n_layer + 1) * n + 4 * n + vocab_size
+    rows = min(config.batch_size * config.block_size, max(256, (2 << 20) // row))
     return 4.0 * (4 * count + matrices + rows * (row + attention)) + 24 * count
 
 

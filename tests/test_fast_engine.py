@@ -152,7 +152,7 @@ def hash_of(state: State) -> str:
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize(("n_embd", "batch_size"), [(16, 64), (64, 40), (20, 300)])
+@pytest.mark.parametrize(("n_embd", "batch_size"), [(16, 64), (64, 40), (20, 300), (48, 1500)])
 def test_threads_change_no_bit(isa: str, n_embd: int, batch_size: int) -> None:
     config = Config(n_layer=2, n_embd=n_embd, n_head=4, block_size=12, batch_size=batch_size)
     state = state_for(config, 9, 5)

@@ -121,10 +121,10 @@ private:
     template <class Work>
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
-    bool weight_gradients(int threads, bool add, Stop&, bool& finite);
+    bool weight_gradients(size_t layer, int threads, bool add, Stop&, bool& finite);
     size_t muon_memory() const;
     void update(double rate, int threads, Stop&);
-    double plan_loss(size_t batch_size) const;
+    void add_losses(double& total) const;
 
     Settings settings_;
     Model model_{};
@@ -137,6 +137,7 @@ private:
     std::vector<Matrix*> matrices_;
     std::vector<Product> products_;
     std::vector<Item> items_;
+    std::vector<int> layer_items_;  // one past the last of a layer's items; of layers from the last to the first
     std::vector<Section> sections_;
     std::vector<Scratch> scratch_;
     Rows rows_{};

@@ -347,14 +347,14 @@ MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& docu
 // Gradients by queries, keys and values from d_mixed, which begins with the document's own rows.
 template <int EMBD, int HEAD>
 void attend_backward(const Model& model, const Document& document, const LayerRows& rows, const float* d_mixed,
-                     Scratch& scratch, Ticker& ticker) {
+                     float* d_qkv, Scratch& scratch, Ticker& ticker) {
     if (document.shared == document.positions) return;
     const Widths<EMBD, HEAD> widths{model};
     const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn(), shared = document.shared;
     const Span keys = keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
     const float* weights = rows.attention + document.attention;
     const bool in_place = document.contiguous;
-    const Place d_rows = {rows.d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
+    const Place d_rows = {d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
     Place d_queries = {d_rows.row(document.first_row), d_rows.stride}, d_keys = {scratch.d_gathered, 2 * size_t(attn)};
     if (in_place) d_keys = {d_all.row(document.path[0]), d_all.stride};
     Span d = {d_mixed, widths.mixed_stride()};

@@ -6,6 +6,12 @@
 
 namespace microgpt::fast {
 
+namespace {
+
+constexpr size_t kItem = 4096;  // weights in a part of a matrix, about: small, so that threads end together
+
+}  // namespace
+
 bool Ticker::asked() {
     left = kBudget;
     if (!stopped) stopped = ask(context);
@@ -30,13 +36,13 @@ void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backwar
     const auto take_backward = [&](int stride) { return backward ? take(stride) : nullptr; };
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
     rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es), rows_.logits = take(model_.vocab);
-    rows_.d_embedding = take_backward(es), rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
+    rows_.d_stream[0] = take_backward(es), rows_.d_stream[1] = take_backward(es), rows_.d_hidden = take_backward(hs);
+    rows_.d_middle = take_backward(es), rows_.d_qkv = take_backward(qs);
+    rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
     rows_.sums = take(1);
     for (LayerRows& a : layer_rows_) {
         a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
         a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);
-        a.d_out = take_backward(es), a.d_hidden = take_backward(hs), a.d_middle = take_backward(es),
-        a.d_qkv = take_backward(qs);
     }
 }
 
@@ -77,30 +83,32 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
     }
 }
 
-// The products that give the weight gradients, in the order of matrices_, and the parts that threads take.
+// The products that give the weight gradients, in the order in which the backward pass comes by, and the parts of them,
+// and of the tables, that threads take.
 void Engine::make_items() {
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
-    products_ = {{&model_.lm_head, rows_.logits, rows_.stream, model_.vocab, es}};
-    for (size_t i = 0; i < layers_.size(); i++) {
+    products_.clear(), items_.clear(), layer_items_.assign(layers_.size() + 1, 0);
+    const auto product = [&](const Matrix& w, const float* d_output, int d_stride, const float* input, int stride) {
+        const int part = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(w.in), 1)), kPad);
+        for (int o = 0; o < w.out; o += part) {
+            items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
+        }
+        products_.push_back({&w, d_output, input, d_stride, stride});
+    };
+    product(model_.lm_head, rows_.logits, model_.vocab, rows_.stream, es);
+    for (size_t i = layers_.size(); i-- > 0;) {
         const LayerRows& a = layer_rows_[i];
-        products_.push_back({&layers_[i].fc2, a.d_out, a.hidden, es, hs});
-        products_.push_back({&layers_[i].fc1, a.d_hidden, a.normed2, hs, es});
-        products_.push_back({&layers_[i].wo, a.d_middle, a.mixed, es, as});
-        products_.push_back({&layers_[i].qkv, a.d_qkv, a.normed1, qs, es});
+        product(layers_[i].fc2, rows_.d_stream[(i + 1) % 2], es, a.hidden, hs);
+        product(layers_[i].fc1, rows_.d_hidden, hs, a.normed2, es);
+        product(layers_[i].wo, rows_.d_middle, es, a.mixed, as);
+        product(layers_[i].qkv, rows_.d_qkv, qs, a.normed1, es);
+        layer_items_[i] = static_cast<int>(items_.size());
     }
-    items_.clear();
-    constexpr size_t kItem = 4096;  // weights in a part, about: small, so that threads end together
     const int table_rows =
         padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
     for (const Table* t : {&model_.wte, &model_.wpe}) {
         for (int r = 0; r < t->rows; r += table_rows)
             items_.push_back({nullptr, t, r, std::min(r + table_rows, t->rows), 0});
-    }
-    for (size_t k = 0; k < products_.size(); k++) {
-        const Matrix& w = *products_[k].matrix;
-        const int part = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(w.in), 1)), kPad);
-        for (int o = 0; o < w.out; o += part)
-            items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(k)});
     }
 }
 
@@ -127,60 +135,69 @@ int Engine::threads_for(std::span<const Tokens> batch) const {
     return static_cast<int>(std::min(cores, groups));
 }
 
-// Mean loss of the documents in plan_, as a share of a batch: each document's mean, one after the other.
-double Engine::plan_loss(size_t batch_size) const {
-    double total = 0.0;
+// The mean losses of the documents in plan_, added to `total` one after the other: no bit depends on the portions.
+void Engine::add_losses(double& total) const {
     const float* log_probability = plan_.entry_log_probability.data();
     for (const Document& d : plan_.documents) {
         double document = 0.0;
         for (int t = 0; t < d.positions; t++) document -= *log_probability++;
         total += document / d.positions;
     }
-    return total / static_cast<double>(batch_size);
 }
 
-// The weights' gradients from the rows in hand; added to those of the batch's earlier rows if `add`.
-bool Engine::weight_gradients(int threads, bool add, Stop& stop, bool& finite) {
+// The gradients of a layer's weights from the rows in hand, of lm_head's with the last layer's, of the tables' with the
+// first's; added to those of the batch's earlier rows if `add`. False when stopped.
+bool Engine::weight_gradients(size_t layer, int threads, bool add, Stop& stop, bool& finite) {
     std::atomic<bool> all_finite{true};
-    const int rows = plan_.rows(), es = model_.embd_stride, strips = model_.embd / kPad;
-    const bool done =
-        in_parallel(strips + static_cast<int>(items_.size()), threads, stop, [&](int i, int, Ticker& ticker) {
-            bool good = true;
-            if (ticker.stopped) return;
-            if (i < strips) {
-                const int first = i * kPad, last = first + kPad;
-                good =
-                    kernels_.table_gradient(model_.wte, rows_.token, rows_.d_embedding, es, rows, first, last, add) &&
-                    kernels_.table_gradient(model_.wpe, rows_.position, rows_.d_embedding, es, rows, first, last, add);
-            } else if (const Item& item = items_[static_cast<size_t>(i - strips)]; item.matrix) {
-                const Product& p = products_[static_cast<size_t>(item.product)];
-                good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first,
-                                         item.last, add, ticker);
-            }
-            if (!good) all_finite.store(false, std::memory_order_relaxed);
-        });
-    finite = all_finite.load(std::memory_order_relaxed);
+    const int rows = plan_.rows(), es = model_.embd_stride, strips = layer == 0 ? model_.embd / kPad : 0;
+    const int first_item = layer_items_[layer + 1], items = layer_items_[layer] - first_item;
+    const float* d_embedding = rows_.d_stream[0];
+    const bool done = in_parallel(strips + items, threads, stop, [&](int i, int, Ticker& ticker) {
+        bool good = true;
+        if (ticker.stopped) return;
+        if (i < strips) {
+            const int first = i * kPad, last = first + kPad;
+            good = kernels_.table_gradient(model_.wte, rows_.token, d_embedding, es, rows, first, last, add) &&
+                   kernels_.table_gradient(model_.wpe, rows_.position, d_embedding, es, rows, first, last, add);
+        } else {
+            const Item& item = items_[static_cast<size_t>(first_item + i - strips)];
+            const Product& p = products_[static_cast<size_t>(item.product)];
+            good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first,
+                                     item.last, add, ticker);
+        }
+        if (!good) all_finite.store(false, std::memory_order_relaxed);
+    });
+    if (!all_finite.load(std::memory_order_relaxed)) finite = false;
     return done;
 }
 
-// Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay within bounds.
+// Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay within bounds; the
+// backward pass through a portion layer by layer, whose gradients by activations are used while they are in the cache.
 bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& stop, double& loss, bool& finite) {
     loss = 0.0, finite = true;
     for (size_t first = 0; first < batch.size();) {
         const bool add = first > 0;
-        first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_);
+        first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_ * threads);
         reserve(plan_.rows(), plan_.attention, plan_.longest, true, threads);
         bind_plan();
         const int groups = static_cast<int>(plan_.groups.size());
-        bool good = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
-            const Group& g = plan_.groups[static_cast<size_t>(i)];
-            if (!ticker.stopped) kernels_.forward(model_, rows_, g, scratch_[static_cast<size_t>(thread)], ticker);
-            if (!ticker.stopped) kernels_.backward(model_, rows_, g, scratch_[static_cast<size_t>(thread)], ticker);
-        });
-        if (!good || !weight_gradients(threads, add, stop, good)) return false;
-        finite = finite && good;
-        loss += plan_loss(batch.size());
+        for (size_t layer = layers_.size(); layer-- > 0;) {
+            const bool done = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
+                const Group& g = plan_.groups[static_cast<size_t>(i)];
+                Scratch& scratch = scratch_[static_cast<size_t>(thread)];
+                if (layer + 1 == layers_.size()) {
+                    if (!ticker.stopped) kernels_.forward(model_, rows_, g, scratch, ticker);
+                    if (!ticker.stopped) kernels_.output_backward(model_, rows_, g, ticker);
+                }
+                if (!ticker.stopped) {
+                    kernels_.layer_backward(model_, rows_, g, static_cast<int>(layer), scratch, ticker);
+                }
+            });
+            if (!done || !weight_gradients(layer, threads, add, stop, finite)) return false;
+        }
+        add_losses(loss);
     }
+    loss /= static_cast<double>(batch.size());
     return true;
 }
 

@@ -15,8 +15,17 @@ inline void log_probabilities(const Model& model, const Rows& rows, const Group&
 
 template <int EMBD, int HEAD>
 Kernels table(const char* name) {
-    return {name,        kLanes,         forward<EMBD, HEAD>, log_probabilities, backward<EMBD, HEAD>,
-            gradient,    table_gradient, update_matrix,       update_table,      muon,
+    return {name,
+            kLanes,
+            forward<EMBD, HEAD>,
+            log_probabilities,
+            output_backward<EMBD>,
+            layer_backward<EMBD, HEAD>,
+            gradient,
+            table_gradient,
+            update_matrix,
+            update_table,
+            muon,
             multiply_add};
 }
 

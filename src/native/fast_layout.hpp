@@ -63,7 +63,7 @@ struct Group {
     int first_document, last_document, first_row, last_row, first_entry, last_entry;  // last: one past
 };
 
-// The activations that a layer's backward pass needs, a row for each distinct position of the batch.
+// The activations that a layer's backward pass needs, a row for each distinct position in hand.
 // Columns past the real width stay zero.
 struct LayerRows {
     float *normed1, *scale1;  // [embd], [1]: input of q, k, v; its rmsnorm's scale
@@ -71,19 +71,21 @@ struct LayerRows {
     // For each document, each block of kQueries of its own positions from q on, and each kHeads heads, or each of those
     // left: the weights of min(q + kQueries, positions) keys, of each head, kQueries lanes each.
     float* attention;
-    float* mixed;                                // [attn]: input of wo
-    float *normed2, *scale2;                     // [embd], [1]: input of fc1
-    float* hidden;                               // [hidden]: input of fc2
-    float *d_out, *d_hidden, *d_middle, *d_qkv;  // gradients by the outputs of fc2, fc1, wo and qkv
+    float* mixed;             // [attn]: input of wo
+    float *normed2, *scale2;  // [embd], [1]: input of fc1
+    float* hidden;            // [hidden]: input of fc2
 };
 
 struct Rows {
-    float *embedded, *scale0;    // [embd], [1]: after the first rmsnorm
-    float* stream;               // [embd]: the residual stream, after the last layer: input of lm_head
-    float* logits;               // [vocab]; after the backward pass the gradient by them
-    float* d_embedding;          // [embd]: gradient by token row + position row
-    float *temporary, *d_mixed;  // [embd], [attn]: between two products
-    float* sums;                 // [1]: sums of squares, later the logarithm of the sum of exponentials
+    float *embedded, *scale0;  // [embd], [1]: after the first rmsnorm
+    float* stream;             // [embd]: the residual stream, after the last layer: input of lm_head
+    float* logits;             // [vocab]; after the backward pass the gradient by them
+    // Gradients, of one layer at a time. d_stream[i % 2]: [embd], by the residual stream before layer i, so that a
+    // layer's two do not meet; at the end [0] is by token row + position row.
+    float* d_stream[2];
+    float *d_hidden, *d_middle, *d_qkv;  // [hidden], [embd], [3 attn]: by the outputs of fc1, wo and qkv
+    float *temporary, *d_mixed;          // [embd], [attn]: between two products
+    float* sums;                         // [1]: sums of squares, later the logarithm of the sum of exponentials
     LayerRows* layers;
     const int32_t *token, *position;  // of each row
     const float* weight;              // of each row in the loss: the sum over its entries
@@ -142,8 +144,11 @@ struct Kernels {
     void (*forward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
     // log p of the group's entries from its logits, which are lost.
     void (*log_probabilities)(const Model&, const Rows&, const Group&, Ticker&);
-    // The same, and the gradients by all matrices' outputs, and by the embeddings' sums.
-    void (*backward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
+    // The same, and the gradient by the logits, in their place, and by the residual stream after the last layer.
+    void (*output_backward)(const Model&, const Rows&, const Group&, Ticker&);
+    // From the gradient by a layer's output those by its matrices' outputs and by its input; before the first layer,
+    // by the sum of the embeddings.
+    void (*layer_backward)(const Model&, const Rows&, const Group&, int layer, Scratch&, Ticker&);
     // Rows [first, last) of a matrix's gradient: d_output^T input over `rows` rows. Added to what is there if `add`.
     // Answers whether the sum of all squares, and of those of sums under way, is finite.
     bool (*gradient)(const Matrix&, const float* d_output, int d_stride, const float* input, int stride, int rows,

@@ -179,39 +179,44 @@ void output(const Model& model, const Rows& rows, const Group& g, Ticker& ticker
     }
 }
 
+template <int EMBD>
+void output_backward(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
+    const int r0 = g.first_row, n = g.last_row - r0, es = model.embd_stride;
+    output<true>(model, rows, g, ticker);
+    product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward, model.vocab,
+               model.vocab_size, EMBD ? EMBD : model.embd, Put{from(rows.d_stream[model.n_layer % 2], r0, es), es},
+               ticker);
+}
+
 template <int EMBD, int HEAD>
-void backward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
+void layer_backward(const Model& model, const Rows& rows, const Group& g, int layer, Scratch& scratch, Ticker& ticker) {
     const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
     const int real = EMBD ? EMBD : model.n_embd, real_hidden = 4 * real;  // depths of the products, without padding
     const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride, qs = model.qkv_stride;
-    output<true>(model, rows, g, ticker);
-    float* d_normed = from(rows.temporary, r0, es);
-    product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward, model.vocab,
-               model.vocab_size, embd, Put{from(rows.layers[model.n_layer - 1].d_out, r0, es), es}, ticker);
-    for (int i = model.n_layer - 1; i >= 0 && !ticker.stopped; i--) {
-        const Layer& w = model.layers[i];
-        const LayerRows& a = rows.layers[i];
-        // x = middle + fc2 relu(fc1 rmsnorm(middle))
-        product<EMBD>(from(a.d_out, r0, es), es, n, w.fc2.backward, embd, real, hidden,
-                      PutWhere{from(a.d_hidden, r0, hs), from(a.hidden, r0, hs), hs}, ticker);
-        product<4 * EMBD>(from(a.d_hidden, r0, hs), hs, n, w.fc1.backward, hidden, real_hidden, embd, Put{d_normed, es},
-                          ticker);
-        rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, a.d_out, a.d_middle, r0, r0 + n);
-        // middle = x + wo attention(qkv rmsnorm(x))
-        product<EMBD>(from(a.d_middle, r0, es), es, n, w.wo.backward, embd, real, attn,
-                      Put{from(rows.d_mixed, r0, as), as}, ticker);
-        for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
-            const Document& document = rows.documents[d];
-            attend_backward<EMBD, HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), scratch,
-                                        ticker);
-        }
-        product<3 * EMBD>(from(a.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
-                          ticker);
-        float* d_input = i ? rows.layers[i - 1].d_out : rows.d_embedding;
-        rmsnorm_backward<EMBD>(model, rows.temporary, a.normed1, a.scale1, a.d_middle, d_input, r0, r0 + n);
+    const Layer& w = model.layers[layer];
+    const LayerRows& a = rows.layers[layer];
+    float *d_output = rows.d_stream[(layer + 1) % 2], *d_input = rows.d_stream[layer % 2];
+    float *d_normed = from(rows.temporary, r0, es), *d_hidden = from(rows.d_hidden, r0, hs);
+    // x = middle + fc2 relu(fc1 rmsnorm(middle))
+    product<EMBD>(from(d_output, r0, es), es, n, w.fc2.backward, embd, real, hidden,
+                  PutWhere{d_hidden, from(a.hidden, r0, hs), hs}, ticker);
+    product<4 * EMBD>(d_hidden, hs, n, w.fc1.backward, hidden, real_hidden, embd, Put{d_normed, es}, ticker);
+    rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, d_output, rows.d_middle, r0, r0 + n);
+    // middle = x + wo attention(qkv rmsnorm(x))
+    product<EMBD>(from(rows.d_middle, r0, es), es, n, w.wo.backward, embd, real, attn,
+                  Put{from(rows.d_mixed, r0, as), as}, ticker);
+    for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
+        const Document& document = rows.documents[d];
+        attend_backward<EMBD, HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), rows.d_qkv, scratch,
+                                    ticker);
     }
-    rmsnorm_backward<EMBD>(model, rows.d_embedding, rows.embedded, rows.scale0, nullptr, rows.d_embedding, r0, r0 + n);
+    product<3 * EMBD>(from(rows.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
+                      ticker);
+    rmsnorm_backward<EMBD>(model, rows.temporary, a.normed1, a.scale1, rows.d_middle, d_input, r0, r0 + n);
+    if (layer == 0) {
+        rmsnorm_backward<EMBD>(model, d_input, rows.embedded, rows.scale0, nullptr, d_input, r0, r0 + n);
+    }
 }
 
 }  // namespace microgpt::fast::MICROGPT_ISA

@@ -14,7 +14,7 @@ std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens
     for (size_t first = 0; first < documents.size(); finished = first) {
         const size_t start = first;
         first = plan_.fill(documents, start, documents.size(), model_.block_size, model_.n_head,
-                           std::min(row_limit_, 4096));
+                           std::min(row_limit_ * threads, 4096));
         reserve(plan_.rows(), plan_.attention, plan_.longest, false, threads);
         bind_plan();
         const int groups = static_cast<int>(plan_.groups.size());
