@@ -110,7 +110,8 @@ def test_gradients_equal_the_exact_engines_on_wide_shapes(case: tuple[Config, in
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
-    ("n_embd", "n_head"), [(16, 4), (32, 4), (64, 4), (63, 3), (128, 4), (96, 6), (130, 2), (256, 4), (256, 8)]
+    ("n_embd", "n_head"),
+    [(16, 4), (64, 16), (20, 5), (9, 3), (32, 4), (64, 4), (63, 3), (128, 4), (96, 6), (130, 2), (256, 4), (256, 8)],
 )
 def test_gradients_are_right_for_compiled_and_generic_widths(n_embd: int, n_head: int, isa: str) -> None:
     config = Config(n_embd=n_embd, n_head=n_head, block_size=19, batch_size=2)

@@ -70,7 +70,7 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
             for (Scratch& s : scratch_) {
                 s = {carver.take(pairs), carver.take(pairs),
                      carver.take(static_cast<size_t>(model_.head) * kHeads * kQueries),
-                     carver.take(times(n, kHeads * kQueries)), carver.take(muon_memory())};
+                     carver.take(times(n + 3, kHeads * kQueries)), carver.take(muon_memory())};
             }
         };
         Carver measure(nullptr);

@@ -16,6 +16,11 @@ constexpr int kHeads = 4;    // and works on so many heads at once, on what is l
 // cache: an odd number of cache lines spreads them.
 constexpr int stride_for(int width) { return width >= 64 && width % 32 == 0 ? width + 16 : width; }
 
+// Floats of LayerRows::attention for a block of kQueries queries that look at so many keys: keys and heads in fours.
+inline __attribute__((always_inline)) size_t attention_floats(int n_head, int keys) {
+    return static_cast<size_t>((n_head + 3) / 4 * 4) * static_cast<size_t>((keys + 3) / 4 * 4) * kQueries;
+}
+
 // A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad.
 // L = lanes of the instruction set. A panel is L columns wide, so that a product reads it in order.
 struct Matrix {
@@ -68,8 +73,8 @@ struct Group {
 struct LayerRows {
     float *normed1, *scale1;  // [embd], [1]: input of q, k, v; its rmsnorm's scale
     float* qkv;               // [3 attn]
-    // For each document, each block of kQueries of its own positions from q on, and each kHeads heads, or each of those
-    // left: the weights of min(q + kQueries, positions) keys, of each head, kQueries lanes each.
+    // For each document and each block of kQueries of its own positions from q on: the weights of min(q + kQueries,
+    // positions) keys, attention_floats of them, in the order of fast_narrow.hpp or fast_wide.hpp (attention_index).
     float* attention;
     float* mixed;             // [attn]: input of wo
     float *normed2, *scale2;  // [embd], [1]: input of fc1
@@ -99,7 +104,7 @@ struct Rows {
 // One thread's own memory.
 struct Scratch {
     float *gathered, *d_gathered;  // [positions][2 attn]: keys and values of a document that shares rows
-    float *queries, *scores;       // [kHeads][head][kQueries]; [positions][kHeads][kQueries]
+    float *queries, *scores;       // [kHeads][head][kQueries]; [positions, a multiple of 4][kHeads][kQueries]
     float* muon;                   // muon_floats of the largest section
 };
 

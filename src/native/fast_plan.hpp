@@ -16,16 +16,20 @@ typedef std::span<const int32_t> Tokens;
 
 // Floats that LayerRows::attention holds for a document.
 inline size_t attention_size(int n_head, int positions, int shared) {
-    size_t keys = 0;
+    size_t floats = 0;
     for (int first = shared; first < positions; first += kQueries) {
-        keys += static_cast<size_t>(std::min(first + kQueries, positions));
+        floats += attention_floats(n_head, std::min(first + kQueries, positions));
     }
-    return keys * static_cast<size_t>(n_head) * kQueries;
+    return floats;
 }
 
-// Where, in a block of queries with so many keys, LayerRows::attention has the weight of a head's key for a lane.
-inline size_t attention_index(int n_head, int keys, int head, int key, int lane) {
-    const bool together = head < n_head / kHeads * kHeads;
+// Where, in a block of queries with so many keys, LayerRows::attention has the weight of a head's key for a query.
+inline size_t attention_index(const Model& model, int keys, int head, int key, int lane) {
+    if (model.head == 4) {
+        const size_t four = static_cast<size_t>(lane) * ((keys + 3) / 4) + key / 4;
+        return four * static_cast<size_t>(model.attn) + static_cast<size_t>(head * 4 + key % 4);
+    }
+    const bool together = head < model.n_head / kHeads * kHeads;
     const int first = together ? head / kHeads * kHeads : head, heads = together ? kHeads : 1;
     return (static_cast<size_t>(first) * keys + static_cast<size_t>(key) * heads + head - first) * kQueries + lane;
 }

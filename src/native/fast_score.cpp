@@ -95,9 +95,9 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
                 const int keys = std::min(first + kQueries, n);
                 for (int t = first; t < keys; t++) {
                     for (int s = 0; s <= t; s++)
-                        attention.push_back(block[attention_index(model_.n_head, keys, h, s, t - first)]);
+                        attention.push_back(block[attention_index(model_, keys, h, s, t - first)]);
                 }
-                block += static_cast<size_t>(model_.n_head) * keys * kQueries;
+                block += attention_floats(model_.n_head, keys);
             }
         }
     }

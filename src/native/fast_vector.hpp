@@ -186,62 +186,61 @@ MICROGPT_INLINE Floats<L> logarithm(Floats<L> x) {
     return exponent * 0.693359375f + (f + rest) + x * 0.0f;
 }
 
-// Transposes of L x L blocks held in L registers: 4 x 4 blocks inside, then blocks swapped.
-MICROGPT_INLINE void transpose(Floats<4> (&r)[4]) {
-    const Floats<4> a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5),
-                    b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-    const Floats<4> c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5),
-                    d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5), r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5), r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+// The lane that index i means in the four that begins at `four`: i of the first of two vectors, i - 4 of the second.
+constexpr int lane_in_four(int i, int four, int lanes) { return i < 4 ? four + i : lanes + four + i - 4; }
+
+// Each four neighbouring lanes from the same four of x (0 ... 3) and y (4 ... 7).
+template <int A, int B, int C, int D>
+MICROGPT_INLINE Floats<4> in_fours(Floats<4> x, Floats<4> y) {
+    return __builtin_shufflevector(x, y, A, B, C, D);
+}
+#define MICROGPT_FOUR(four, lanes)                                                            \
+    lane_in_four(A, four, lanes), lane_in_four(B, four, lanes), lane_in_four(C, four, lanes), \
+        lane_in_four(D, four, lanes)
+template <int A, int B, int C, int D>
+MICROGPT_INLINE Floats<8> in_fours(Floats<8> x, Floats<8> y) {
+    return __builtin_shufflevector(x, y, MICROGPT_FOUR(0, 8), MICROGPT_FOUR(4, 8));
+}
+template <int A, int B, int C, int D>
+MICROGPT_INLINE Floats<16> in_fours(Floats<16> x, Floats<16> y) {
+    return __builtin_shufflevector(x, y, MICROGPT_FOUR(0, 16), MICROGPT_FOUR(4, 16), MICROGPT_FOUR(8, 16),
+                                   MICROGPT_FOUR(12, 16));
+}
+#undef MICROGPT_FOUR
+
+// Transposes the 4 x 4 blocks that four registers hold side by side.
+template <class F>
+MICROGPT_INLINE void transpose_fours(F& r0, F& r1, F& r2, F& r3) {
+    const F a = in_fours<0, 4, 1, 5>(r0, r1), b = in_fours<2, 6, 3, 7>(r0, r1);
+    const F c = in_fours<0, 4, 1, 5>(r2, r3), d = in_fours<2, 6, 3, 7>(r2, r3);
+    r0 = in_fours<0, 1, 4, 5>(a, c), r1 = in_fours<2, 3, 6, 7>(a, c);
+    r2 = in_fours<0, 1, 4, 5>(b, d), r3 = in_fours<2, 3, 6, 7>(b, d);
 }
 
-// The left and the right half of four registers, each a 4 x 4 block.
-MICROGPT_INLINE void transpose_halves(Floats<8> (&r)[4]) {
-    const Floats<8> a = __builtin_shufflevector(r[0], r[1], 0, 8, 1, 9, 4, 12, 5, 13),
-                    b = __builtin_shufflevector(r[0], r[1], 2, 10, 3, 11, 6, 14, 7, 15);
-    const Floats<8> c = __builtin_shufflevector(r[2], r[3], 0, 8, 1, 9, 4, 12, 5, 13),
-                    d = __builtin_shufflevector(r[2], r[3], 2, 10, 3, 11, 6, 14, 7, 15);
-    r[0] = __builtin_shufflevector(a, c, 0, 1, 8, 9, 4, 5, 12, 13);
-    r[1] = __builtin_shufflevector(a, c, 2, 3, 10, 11, 6, 7, 14, 15);
-    r[2] = __builtin_shufflevector(b, d, 0, 1, 8, 9, 4, 5, 12, 13);
-    r[3] = __builtin_shufflevector(b, d, 2, 3, 10, 11, 6, 7, 14, 15);
-}
+// Transposes of L x L blocks held in L registers: 4 x 4 blocks inside, then blocks swapped.
+MICROGPT_INLINE void transpose(Floats<4> (&r)[4]) { transpose_fours(r[0], r[1], r[2], r[3]); }
 
 MICROGPT_INLINE void transpose(Floats<8> (&r)[8]) {
-    Floats<8> t[2][4] = {{r[0], r[1], r[2], r[3]}, {r[4], r[5], r[6], r[7]}};
-    transpose_halves(t[0]);
-    transpose_halves(t[1]);
+    transpose_fours(r[0], r[1], r[2], r[3]);
+    transpose_fours(r[4], r[5], r[6], r[7]);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        r[i] = __builtin_shufflevector(t[0][i], t[1][i], 0, 1, 2, 3, 8, 9, 10, 11);
-        r[i + 4] = __builtin_shufflevector(t[0][i], t[1][i], 4, 5, 6, 7, 12, 13, 14, 15);
+        const Floats<8> low = __builtin_shufflevector(r[i], r[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+        r[i + 4] = __builtin_shufflevector(r[i], r[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+        r[i] = low;
     }
 }
 
 #if defined(__AVX512F__)
 MICROGPT_INLINE void transpose(Floats<16> (&r)[16]) {
-    Floats<16> t[16], u[16];
+    Floats<16> u[16];
 #pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {  // 4 x 4 blocks, each in its quarter of the register
-        const Floats<16> a =
-            __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-        const Floats<16> b =
-            __builtin_shufflevector(r[i], r[i + 1], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-        const Floats<16> c =
-            __builtin_shufflevector(r[i + 2], r[i + 3], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-        const Floats<16> d =
-            __builtin_shufflevector(r[i + 2], r[i + 3], 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-        t[i] = __builtin_shufflevector(a, c, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-        t[i + 1] = __builtin_shufflevector(a, c, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-        t[i + 2] = __builtin_shufflevector(b, d, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29);
-        t[i + 3] = __builtin_shufflevector(b, d, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
-    }
+    for (int i = 0; i < 16; i += 4) transpose_fours(r[i], r[i + 1], r[i + 2], r[i + 3]);
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {  // quarters: a 4 x 4 transpose of 128-bit pieces
 #pragma GCC unroll 2
         for (int j = 0; j < 16; j += 8) {
-            const Floats<16> a = t[i + j], b = t[i + j + 4];
+            const Floats<16> a = r[i + j], b = r[i + j + 4];
             u[i + j] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
             u[i + j + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
         }
