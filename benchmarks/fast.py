@@ -4,7 +4,7 @@
 
 One thread and its CPU time, but where two threads are compared: wall time then. The engines take turns, so that all
 meet the same disturbances. Work is what the shapes ask for, forward and backward, without sharing of prefixes and
-without Adam; a core's peak is measured in every round. Writes no file.
+without Adam; a core's peak is the best seen before and after each race. Writes no file.
 """
 
 from __future__ import annotations
