@@ -119,8 +119,11 @@ def test_columns_of_tables_and_json_lines_are_documents(run: Run, model: str) ->
     for path in ("t.csv", "t.jsonl"):
         assert run("train", path, "--column", "word", *FLAGS, "-q", "-o", "t.safetensors")[0] == 0
         assert run("sample", "t.safetensors", "--seed", "1")[1] == expected
-    code, _, err = run("train", "t.csv", "--column", "name", *FLAGS)
-    assert code == 65 and "--column with one of: 'id', 'word'" in err
+        scored = run("score", model, path, "--column", "word")[1]
+        assert [line.split("\t")[1] for line in scored.splitlines()] == TINY_DOCUMENTS
+    for verb in (["train", "t.csv", *FLAGS], ["score", model, "t.csv"]):
+        code, _, err = run(*verb, "--column", "name")
+        assert code == 65 and "--column with one of: 'id', 'word'" in err
 
 
 def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(run: Run, model: str) -> None:

@@ -117,6 +117,8 @@ INVALID = {
     "after a byte order mark": (b"\xef\xbb\xbfab\xff", 1, 6, 6),
     "UTF-16, little-endian": (b"\xff\xfe" + "anna\n".encode("utf-16-le"), 1, 1, 1),
     "UTF-16, big-endian": (b"\xfe\xff" + "anna\n".encode("utf-16-be"), 1, 1, 1),
+    "UTF-32, little-endian": (b"\xff\xfe\0\0" + "anna\n".encode("utf-32-le"), 1, 1, 1),
+    "UTF-32, big-endian": (b"\0\0\xfe\xff" + "anna\n".encode("utf-32-be"), 1, 3, 3),
     "Latin-1": ("x\nMünchen\n".encode("latin-1"), 2, 2, 4),
 }
 
@@ -130,7 +132,8 @@ def test_invalid_utf8_names_line_and_byte(tmp_path, capsys, name):
     shown = capsys.readouterr().err
     assert f"where: {path}, line {line}, byte {byte} of the line, byte {of_file} of the file" in shown
     assert f"0x{content[of_file - 1]:02x}" in shown
-    assert f"fix: convert it: iconv -f {'UTF-16' if 'UTF-16' in name else 'LATIN1'} -t UTF-8" in shown
+    encoding = name[:6] if name.startswith("UTF") else "LATIN1"
+    assert f"fix: convert it: iconv -f {encoding} -t UTF-8" in shown
     assert os.listdir(tmp_path) == ["list.txt"]
 
 

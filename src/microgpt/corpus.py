@@ -10,7 +10,7 @@ import io
 import json
 import os
 import sys
-from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files as package_files
@@ -122,7 +122,8 @@ def decode(data: bytes, where: str) -> str:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
         line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
-        encoding = "UTF-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
+        wide = data.startswith((BOM_UTF32_LE, BOM_UTF32_BE))
+        encoding = "UTF-32" if wide else "UTF-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",

@@ -158,6 +158,7 @@ def _sample(p: Parser) -> None:
 def _score(p: Parser) -> None:
     _model_argument(p)
     p.add_argument("file", nargs="?", default="-", metavar="FILE", help="strings, one a line (standard input)")
+    _column_flag(p)
     p.add_argument("--bits", action="store_true", help="in bits instead of nats")
     p.add_argument("--per-char", action="store_true", help="a token's mean, the end mark counted, not the sum")
     p.add_argument("--sort", action="store_true", help="most probable first")
@@ -214,8 +215,12 @@ def _model_argument(p: Parser) -> None:
     p.add_argument("model", nargs="?", metavar="MODEL", help="a .safetensors file (the only one in this folder)")
 
 
-def _corpus_flags(p: Parser) -> None:
+def _column_flag(p: Parser) -> None:
     p.add_argument("--column", metavar="NAME", help="take one column of a CSV (, or ;), TSV or JSON-lines file")
+
+
+def _corpus_flags(p: Parser) -> None:
+    _column_flag(p)
     p.add_argument("--dedupe", action="store_true", help="each document once")
 
 

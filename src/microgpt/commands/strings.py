@@ -49,7 +49,7 @@ def score(args: Namespace, face: Face) -> int:
     if model_path is not None and path == "-" and not looks_like_model(model_path):
         model_path, path = None, model_path  # score FILE
     model = load_model(model_path)
-    texts = corpus.read([path]).documents
+    texts = corpus.read([path], args.column).documents
     known = [text for text in texts if model.tokenizer_.knows(text)] if args.unk == "skip" else texts
     found: Iterable[scoring.Score] = scoring.score(model.engine_, model.tokenizer_, model.config_, known, never)
     unit = 1 / math.log(2) if args.bits else 1.0

@@ -155,7 +155,7 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
         module = import_module(f".{_MODULES[name]}", __name__)
     except ImportError as error:
         raise MissingPartError(
-            f"the engine {quote(name)} is not installed: {error}", where="option engine", fix="engine scalar"
+            f"the engine {quote(name)} is not installed: {error}", where="option engine", fix="engine scalar, or install again with a C++ compiler"
         ) from error
     found: type[Engine] = module.ENGINE
     return found
