@@ -52,7 +52,7 @@ def run_golden(name: str, **ways: str) -> None:
         digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
         assert digest == expected.params_sha256[step], f"parameters after step {step}"
     coins = array("d", [rng.random() for _ in range(20 * config.block_size)])
-    samples = engine.generate(20, coins, [], expected.temperature, 0, 1.0, never).documents
+    samples = engine.generate(20, coins, [len(alphabet)], expected.temperature, 0, 1.0, never).documents
     assert ["".join(alphabet[token] for token in sample) for sample in samples] == expected.samples
 
 
@@ -103,8 +103,8 @@ class Case:
         self.temperature = draw(st.sampled_from([0.5, 1.0, 0.1, 3.0]))
         self.top_k = draw(st.integers(0, 5))
         self.top_p = draw(st.sampled_from([1.0, 0.9, 0.3]))
-        self.prefix = [self.rng.randrange(self.vocab_size) for _ in range(draw(st.integers(0, 2)))]
-        self.prefix = self.prefix[: self.config.block_size - 1]
+        self.start = [self.rng.randrange(self.vocab_size) for _ in range(draw(st.integers(1, 3)))]
+        self.start = self.start[: self.config.block_size]
 
     def __repr__(self) -> str:
         return f"{self.config}, vocabulary {self.vocab_size}, {self.batches}, {self.rates}, {self.way}"
@@ -130,7 +130,7 @@ def check(case: Case) -> None:
         scalar.log_probabilities(case.batches[0], never)
     )
     coins = array("d", [case.rng.random() for _ in range(case.config.block_size + 3)])
-    sampling = (coins, case.prefix, case.temperature, case.top_k, case.top_p, never)
+    sampling = (coins, case.start, case.temperature, case.top_k, case.top_p, never)
     assert exact.generate(2, *sampling) == scalar.generate(2, *sampling)
 
 
@@ -282,7 +282,7 @@ def test_an_exception_in_stop_comes_out_and_the_engine_goes_on() -> None:
     for action in (
         lambda: engine.steps([[[4, 0, 4]]], [0.1], stop),
         lambda: engine.log_probabilities([[4, 0, 4]], stop),
-        lambda: engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, stop),
+        lambda: engine.generate(1, array("d", [0.5] * 4), [4], 1.0, 0, 1.0, stop),
         lambda: engine.gradients([[4, 0, 4]], stop),
         lambda: engine.trace([4, 0, 4], stop),
     ):
@@ -297,7 +297,7 @@ def test_stopping_at_once_returns_nothing_finished() -> None:
     engine = small()
     assert engine.steps([[[4, 0, 4]]], [0.1], lambda: True) == ([], "stopped")
     assert engine.log_probabilities([[4, 0, 4]], lambda: True) == []
-    assert engine.generate(1, array("d", [0.5] * 4), [], 1.0, 0, 1.0, lambda: True) == ([], 0)
+    assert engine.generate(1, array("d", [0.5] * 4), [4], 1.0, 0, 1.0, lambda: True) == ([], 0)
     for call in (lambda: engine.gradients([[4, 0, 4]], lambda: True), lambda: engine.trace([4, 0, 4], lambda: True)):
         with pytest.raises(StoppedError):
             call()
@@ -316,12 +316,12 @@ def test_eight_threads_sampling_one_model_get_what_one_gets() -> None:
     engine = small()
     rng = random.Random(3)
     coins = [array("d", [rng.random() for _ in range(400)]) for _ in range(8)]
-    expected = [engine.generate(50, c, [], 1.0, 0, 1.0, never) for c in coins]
+    expected = [engine.generate(50, c, [4], 1.0, 0, 1.0, never) for c in coins]
     found: list[Any] = [None] * 8
 
     def work(i: int) -> None:
         for _ in range(20):
-            found[i] = engine.generate(50, coins[i], [], 1.0, 0, 1.0, never)
+            found[i] = engine.generate(50, coins[i], [4], 1.0, 0, 1.0, never)
             engine.log_probabilities([[4, i % 4, 4]], never)
 
     threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]

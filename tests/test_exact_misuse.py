@@ -57,7 +57,7 @@ def test_a_token_outside_the_vocabulary_is_refused(token: Any) -> None:
         lambda: engine.gradients([[4, token]], array("d", bytes(8 * 248)), never),
         lambda: engine.log_probabilities([[token, 4]], never),
         lambda: engine.trace([4, token], never),
-        lambda: engine.generate(1, array("d", [0.5] * 9), [token], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, array("d", [0.5] * 9), [4, token], 1.0, 0, 1.0, never),
     ):
         with pytest.raises((ValueError, TypeError, OverflowError)):
             call()
@@ -74,12 +74,13 @@ def test_wrong_arguments_are_refused() -> None:
         lambda: engine.gradients([[4, 0]], array("d", [0.0]), never),
         lambda: engine.gradients([[4, 0]], memoryview(out).toreadonly(), never),
         lambda: engine.gradients([[4, 0]], array("f", [0.0] * 248), never),
-        lambda: engine.generate(1, coins, [0, 0, 0, 0], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], 0.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], float("nan"), 0, 1.0, never),
-        lambda: engine.generate(1, coins, [], 1.0, -1, 1.0, never),
-        lambda: engine.generate(1, coins, [], 1.0, 0, 0.0, never),
-        lambda: engine.generate(2**70, coins, [], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [4, 0, 0, 0, 0], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [4], 0.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins, [4], float("nan"), 0, 1.0, never),
+        lambda: engine.generate(1, coins, [4], 1.0, -1, 1.0, never),
+        lambda: engine.generate(1, coins, [4], 1.0, 0, 0.0, never),
+        lambda: engine.generate(2**70, coins, [4], 1.0, 0, 1.0, never),
         lambda: engine.generate(1, [0.5] * 9, [], 1.0, 0, 1.0, never),
         lambda: engine.generate(1, coins[::2].tobytes(), [], 1.0, 0, 1.0, never),
         lambda: engine.copy_state(out, out, array("d", [0.0])),
@@ -91,8 +92,8 @@ def test_wrong_arguments_are_refused() -> None:
 
 def test_more_documents_asked_for_than_coins_allow_are_not_made() -> None:
     engine = small()
-    assert engine.generate(2**62, array("d", [0.99] * 3), [], 1.0, 0, 1.0, never) == ([], 0)
-    found = engine.generate(2**62, array("d", [0.5] * 9), [], 1.0, 0, 1.0, never)
+    assert engine.generate(2**62, array("d", [0.99] * 3), [4], 1.0, 0, 1.0, never) == ([], 0)
+    found = engine.generate(2**62, array("d", [0.5] * 9), [4], 1.0, 0, 1.0, never)
     assert 9 - found.coins_used < 4
 
 
@@ -100,7 +101,7 @@ def test_coins_and_weights_that_are_no_numbers_do_not_crash_generation() -> None
     engine = small(array("d", [float("nan")]) * 248)
     coins = array("d", [float("nan"), 2.0, -1.0, float("inf"), 0.5])
     for top_k, top_p in ((0, 1.0), (3, 0.5)):
-        for document in engine.generate(2, coins, [], 1.0, top_k, top_p, never).documents:
+        for document in engine.generate(2, coins, [4], 1.0, top_k, top_p, never).documents:
             assert all(0 <= token < 4 for token in document)
 
 

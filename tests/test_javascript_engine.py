@@ -74,7 +74,7 @@ def test_engine_computes_what_the_scalar_engine_computes(shape: dict[str, int]) 
         for head, rows in zip(layer, heads, strict=True):
             for row, expected in zip(head, rows, strict=True):
                 assert row == close(expected)
-    assert found["samples"] == engine.generate(10, coins, [], 0.7, top_k, 1.0, lambda: False).documents
+    assert found["samples"] == engine.generate(10, coins, [vocab_size - 1], 0.7, top_k, 1.0, lambda: False).documents
 
 
 SESSION = """

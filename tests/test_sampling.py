@@ -101,7 +101,7 @@ def test_fewer_strings_come_back_when_such_strings_do_not_exist(model: MicroGPT)
 
 
 def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
-    with pytest.raises(ConfigError, match="fills the model's block"):
+    with pytest.raises(ConfigError, match="the prefix has 5 characters, and the model makes at most 5"):
         model.sample(1, prefix="ababa")
     with pytest.raises(DataError, match="not in the model's alphabet"):
         model.sample(1, prefix="z")
@@ -136,8 +136,8 @@ def test_options_out_of_range_are_named(model: MicroGPT, bad: dict[str, object])
 
 def test_a_call_with_few_coins_makes_few_documents(model: MicroGPT) -> None:
     coins = Draws(1).coins(2 * TINY["block_size"])
-    some = model.engine_.generate(100, coins, [], 1.0, 0, 1.0, lambda: False)
+    some = model.engine_.generate(100, coins, [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False)
     assert 2 <= len(some.documents) < 100
     assert some.coins_used == sum(len(d) + (len(d) < TINY["block_size"]) for d in some.documents)
-    none = model.engine_.generate(100, array("d", coins[:1]), [], 1.0, 0, 1.0, lambda: False)
+    none = model.engine_.generate(100, array("d", coins[:1]), [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False)
     assert none.documents == [] and none.coins_used == 0

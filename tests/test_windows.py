@@ -5,16 +5,19 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microgpt import MicroGPT, checkpoint
+from microgpt import MicroGPT, checkpoint, sampling
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin, windows
+from microgpt.engines.scalar import draw
 from microgpt.errors import ConfigError
+from microgpt.randomness import Draws
 from microgpt.tokenizer import Tokenizer
 from microgpt.training import Session
 
@@ -59,6 +62,42 @@ def test_a_model_trained_with_windows_scores_whole_strings() -> None:
         assert (found.tokens, found.cut) == (len(text) + 1, False)
     plain = MicroGPT(**TINY).fit(LONG)  # type: ignore[arg-type]
     assert [found.cut for found in plain._scores(LONG)] == [True, True, False, True]
+
+
+def grown(model: MicroGPT, prefix: str, longest: int, coins: Iterator[float]) -> str:
+    """One string, token by token: the engine looks at the piece that the next token belongs to."""
+    tokenizer, block_size = model.tokenizer_, model.config_.block_size
+    tokens = [tokenizer.bos, *tokenizer.ids(prefix)]
+    while len(tokens) <= longest:
+        piece = tokens[(len(tokens) - 1) // block_size * block_size :]
+        probabilities = model.engine_.trace([*piece, tokenizer.bos], lambda: False).probabilities[-1]
+        token = draw(probabilities, next(coins))
+        if token == tokenizer.bos:
+            break
+        tokens.append(token)
+    return tokenizer.decode(tokens[1:])
+
+
+@pytest.mark.parametrize("engine", ["scalar", "exact"])
+@pytest.mark.parametrize("prefix", ["", "the la", "the quick brown"])
+def test_a_model_trained_with_windows_goes_on_past_its_block(
+    engine: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sampling, "LONGEST", 30)
+    model = MicroGPT(**TINY | {"engine": engine}, windows=True).fit(LONG)  # type: ignore[arg-type]
+    coins = iter(Draws(5).coins(1000))
+    expected = [grown(model, prefix, 30, coins) for _ in range(12)]
+    assert model.sample(12, prefix=prefix, temperature=1.0, seed=5) == expected
+    assert max(map(len, expected)) == 30 and any(len(text) % 6 for text in expected)
+
+
+def test_lengths_asked_for_bound_a_string_past_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "LONGEST", 30)
+    model = MicroGPT(**TINY, windows=True).fit(LONG)  # type: ignore[arg-type]
+    assert {len(text) for text in model.sample(3, min_len=40, temperature=1.0, seed=1)} == {40}
+    assert {len(text) for text in model.sample(5, min_len=8, max_len=9, temperature=1.0, seed=1)} <= {8, 9}
+    with pytest.raises(ConfigError, match="the prefix has 30 characters, and the model makes at most 30"):
+        model.sample(1, prefix="a" * 30)
 
 
 @settings(max_examples=10, deadline=None)

@@ -7,8 +7,9 @@ model's strings that satisfy them: no letter is forced.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .config import Config, check_range, checked
 from .engines import Engine, Stop
@@ -18,6 +19,7 @@ from .tokenizer import Tokenizer
 
 TRIES = 200  # strings drawn, at most, for each one asked for
 LEAST_TRIES = 2_000  # and for all together at least
+LONGEST = 1_000  # characters of a string from a model trained with windows, which knows no block's end
 
 
 @dataclass(frozen=True)
@@ -66,35 +68,23 @@ def sample(
 ) -> Iterator[str]:
     """Up to `count` strings as they are found; fewer when the model hardly ever makes such a string.
 
-    Without filters, the strings that the reference draws with the same coins.
+    Without filters, the strings that the reference draws with the same coins. A model trained with windows goes on past
+    its block, piece after piece, as it scores: to its end mark or to LONGEST characters, to min_len where that is more.
     """
     checked("n", count)
     prefix = tokenizer.ids(wanted.prefix)
-    longest = config.block_size - len(prefix)
-    if longest < 1:
-        raise ConfigError(
-            f"the prefix has {len(prefix)} characters and fills the model's block of {config.block_size}",
-            where=f"option prefix {quote(wanted.prefix)}",
-            fix=f"at most {config.block_size - 1} characters",
-        )
-    if wanted.min_len > config.block_size:
-        raise ConfigError(
-            f"min_len is {wanted.min_len:,}, but the model makes at most {config.block_size:,} characters, its block",
-            where="option min_len",
-            fix=f"min_len {config.block_size} or less, or a model with a larger block_size",
-        )
+    longest = max(LONGEST, wanted.min_len) if config.windows else config.block_size
+    _check_fits(wanted, len(prefix), longest)
+    if config.windows and wanted.max_len is not None:
+        longest = min(longest, max(wanted.max_len, len(prefix)) + 1)  # what is longer is not wanted
+    source = _Source(engine, config.block_size, [tokenizer.bos, *prefix], longest, wanted, draws, stop)
     seen: set[str] = set()
     tries = max(LEAST_TRIES, TRIES * count)
-    ask = max(1, min(count, 65_536 // longest))  # strings a call: bounds the coins held ready
-    coins = draws.coins(0)
+    ask = count
     while count and tries and not stop():
-        ask = min(ask, tries)
-        if len(coins) < ask * longest:
-            coins.extend(draws.coins(ask * longest - len(coins)))
-        generated = engine.generate(ask, coins, prefix, wanted.temperature, wanted.top_k, wanted.top_p, stop)
-        coins = coins[generated.coins_used :]
-        tries -= len(generated.documents)
-        for tokens in generated.documents:
+        drawn = source.draw(min(ask, tries))
+        tries -= len(drawn)
+        for tokens in drawn:
             text = tokenizer.decode(tokens)
             if wanted.accepts(text) and not (wanted.unique and text in seen):
                 seen.add(text)
@@ -102,3 +92,57 @@ def sample(
                 count -= 1
                 if not count:
                     return
+
+
+def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
+    if prefix >= longest:
+        raise ConfigError(
+            f"the prefix has {prefix:,} characters, and the model makes at most {longest:,}",
+            where=f"option prefix {quote(wanted.prefix)}",
+            fix=f"at most {longest - 1} characters",
+        )
+    if wanted.min_len > longest:
+        raise ConfigError(
+            f"min_len is {wanted.min_len:,}, but the model makes at most {longest:,} characters, its block",
+            where="option min_len",
+            fix=f"min_len {longest} or less, or a model with a larger block_size",
+        )
+
+
+@dataclass
+class _Source:
+    """Strings of tokens as the model draws them, with coins from `draws`, each used once and in order."""
+
+    engine: Engine
+    block_size: int
+    start: list[int]  # BOS and the prefix
+    longest: int  # characters
+    wanted: Wanted
+    draws: Draws
+    stop: Stop
+    coins: array[float] = field(default_factory=lambda: array("d"))
+
+    def draw(self, count: int) -> list[list[int]]:
+        """Up to `count` of them, without BOS; fewer when stopped, and one at a time where they outgrow a block."""
+        if self.longest <= self.block_size:
+            most = 65_536 // (self.block_size + 1 - len(self.start))  # bounds the coins held ready
+            return self._generate(min(count, max(1, most)), self.start)
+        tokens = self.start[:]
+        while len(tokens) <= self.longest:
+            piece = (len(tokens) - 1) // self.block_size * self.block_size  # where it begins: corpus.windows
+            found = self._generate(1, tokens[piece:])
+            if not found:
+                return []
+            tokens[piece + 1 :] = found[0]
+            if len(found[0]) < self.block_size:
+                break
+        return [tokens[1 : self.longest + 1]]
+
+    def _generate(self, count: int, start: list[int]) -> list[list[int]]:
+        missing = count * (self.block_size + 1 - len(start)) - len(self.coins)
+        if missing > 0:
+            self.coins.extend(self.draws.coins(missing))
+        w = self.wanted
+        found = self.engine.generate(count, self.coins, start, w.temperature, w.top_k, w.top_p, self.stop)
+        self.coins = self.coins[found.coins_used :]
+        return found.documents

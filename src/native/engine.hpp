@@ -96,8 +96,9 @@ public:
     virtual Index log_probabilities(const Documents& documents, double* found, Poll& poll) = 0;
     // probabilities[position][token]; attention[layer][head][position][earlier position], rows packed.
     virtual void trace(const Documents& document, double* probabilities, double* attention, Poll& poll) = 0;
-    // `Engine.generate` of the contract. tokens: room for count * prefix_length + coin_count; lengths: for count.
-    virtual Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* prefix,
+    // `Engine.generate` of the contract. start: 1 + prefix_length tokens. tokens: room for count * prefix_length +
+    // coin_count; lengths: for count.
+    virtual Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start,
                            Index prefix_length, const Sampling& sampling, std::int32_t* tokens, Index* lengths,
                            Index& coins_used, Poll& poll) = 0;
 

@@ -264,12 +264,13 @@ public:
     }
 
     // -> (documents, coins used)
-    nb::tuple generate(Index count, const Numbers& coins, nb::handle prefix, double temperature, Index top_k,
+    nb::tuple generate(Index count, const Numbers& coins, nb::handle start, double temperature, Index top_k,
                        double top_p, nb::object stop) {
-        DocumentList start(shape_.vocab_size, INT64_MAX);
-        start.add(prefix);
-        const Index prefix_length = static_cast<Index>(start.tokens().size());
-        if (prefix_length >= shape_.block_size) throw nb::value_error("the prefix must be shorter than block_size");
+        DocumentList list(shape_.vocab_size, INT64_MAX);
+        list.add(start);
+        const Index prefix_length = static_cast<Index>(list.tokens().size()) - 1;
+        if (prefix_length < 0 || prefix_length >= shape_.block_size)
+            throw nb::value_error("the start has 1 to block_size tokens");
         if (!(temperature > 0)) throw nb::value_error("temperature must be above 0");
         if (top_k < 0) throw nb::value_error("top_k must be at least 0");
         if (!(top_p > 0)) throw nb::value_error("top_p must be above 0");
@@ -281,7 +282,7 @@ public:
         Index made = 0, used = 0;
         const double* coin = coins.data();
         run(stop, [&](Poll& poll) {
-            made = engine_->generate(count, coin, coin_count, start.tokens().data(), prefix_length,
+            made = engine_->generate(count, coin, coin_count, list.tokens().data(), prefix_length,
                                      {temperature, top_k, top_p}, tokens.data(), lengths.data(), used, poll);
         });
         nb::list documents;

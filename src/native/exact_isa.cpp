@@ -90,12 +90,12 @@ public:
                 }
     }
 
-    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* prefix, Index prefix_length,
+    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start, Index prefix_length,
                    const Sampling& sampling, std::int32_t* tokens, Index* lengths, Index& coins_used,
                    Poll& poll) override {
         Generator generator(shape_, parameters_.data(), vector_libm_);
-        return generator.generate(count, coins, coin_count, prefix, prefix_length, sampling, tokens, lengths,
-                                  coins_used, poll);
+        return generator.generate(count, coins, coin_count, start, prefix_length, sampling, tokens, lengths, coins_used,
+                                  poll);
     }
 
     const double* parameters() const override { return parameters_.data(); }

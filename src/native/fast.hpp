@@ -81,7 +81,7 @@ public:
         double top_p;
     };
     // As Engine.generate of the contract. Answers the coins used.
-    size_t generate(size_t count, std::span<const double> coins, Tokens prefix, const Sampling&, Stop&,
+    size_t generate(size_t count, std::span<const double> coins, Tokens start, const Sampling&, Stop&,
                     std::vector<std::vector<int32_t>>& documents);
 
 private:

@@ -65,10 +65,10 @@ public:
         });
         if (ids_.size() - starts_.back() < 2) throw nb::value_error("a document needs two tokens or more");
     }
-    void add_prefix(nb::handle prefix) {
+    void add_start(nb::handle start) {
         starts_.push_back(ids_.size());
-        each(prefix, [&](nb::handle item) { ids_.push_back(token(item)); });
-        if (ids_.size() + 2 > longest_) throw nb::value_error("the prefix must be shorter than the block");
+        each(start, [&](nb::handle item) { ids_.push_back(token(item)); });
+        if (ids_.empty() || ids_.size() + 1 > longest_) throw nb::value_error("the start has 1 to block_size tokens");
     }
     size_t size() const { return starts_.size(); }
     // Valid until the next add.
@@ -210,7 +210,7 @@ public:
         return nb::make_tuple(bytes_of(probabilities), bytes_of(attention));
     }
 
-    nb::tuple generate(size_t count, Numbers coins, nb::handle prefix, double temperature, int64_t top_k, double top_p,
+    nb::tuple generate(size_t count, Numbers coins, nb::handle start, double temperature, int64_t top_k, double top_p,
                        nb::object ask) {
         if (!(temperature > 0.0) || !std::isfinite(temperature))
             throw nb::value_error("the temperature must be above 0");
@@ -220,13 +220,13 @@ public:
             if (!(coins.data()[i] >= 0.0 && coins.data()[i] < 1.0))
                 throw nb::value_error("coins are at least 0 and below 1");
         }
-        Documents start = empty();
-        start.add_prefix(prefix);
+        Documents list = empty();
+        list.add_start(start);
         std::vector<std::vector<int32_t>> documents;
         size_t used = 0;
         Question question(std::move(ask));
         enter([&] {
-            used = engine_.generate(count, {coins.data(), coins.size()}, start[0], {temperature, top_k, top_p},
+            used = engine_.generate(count, {coins.data(), coins.size()}, list[0], {temperature, top_k, top_p},
                                     question.stop, documents);
         });
         question.raise_if_failed();

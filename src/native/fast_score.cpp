@@ -114,10 +114,11 @@ const float* Engine::next_logits(Document& document, int row, Stop& stop) {
     return done ? rows_.logits + static_cast<size_t>(row) * model_.vocab : nullptr;
 }
 
-size_t Engine::generate(size_t count, std::span<const double> coins, Tokens prefix, const Sampling& sampling,
-                        Stop& stop, std::vector<std::vector<int32_t>>& documents) {
+size_t Engine::generate(size_t count, std::span<const double> coins, Tokens start, const Sampling& sampling, Stop& stop,
+                        std::vector<std::vector<int32_t>>& documents) {
     const int block = model_.block_size, bos = model_.vocab_size - 1, n = model_.vocab_size;
-    const size_t longest = static_cast<size_t>(block) - prefix.size();
+    const int given = static_cast<int>(start.size());
+    const size_t longest = static_cast<size_t>(block + 1 - given);
     std::vector<int32_t> tokens(static_cast<size_t>(block) + 1), path(static_cast<size_t>(block));
     std::vector<double> p(static_cast<size_t>(n));
     std::vector<int> rank;
@@ -127,15 +128,14 @@ size_t Engine::generate(size_t count, std::span<const double> coins, Tokens pref
     Document document{tokens.data(), 0, 0, 0, path.data(), true, 0};
     size_t used = 0;
     while (documents.size() < count && coins.size() - used >= longest && !stop.now()) {
-        tokens[0] = bos;
-        std::copy(prefix.begin(), prefix.end(), tokens.begin() + 1);
+        std::copy(start.begin(), start.end(), tokens.begin());
         rows_.token = tokens.data(), rows_.position = path.data(), rows_.documents = &document;
-        int length = static_cast<int>(prefix.size()) + 1;
+        int length = given;
         const size_t coins_before = used;
         for (int row = 0; row < block; row++) {
             const float* logits = next_logits(document, row, stop);
             if (!logits) return coins_before;  // a document under way is given up
-            if (row < static_cast<int>(prefix.size())) continue;
+            if (row + 1 < given) continue;
             p.resize(static_cast<size_t>(n));
             softmax(logits, n, sampling.temperature, p.data());
             truncate(p, sampling.top_k, sampling.top_p, rank);

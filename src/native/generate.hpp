@@ -59,7 +59,7 @@ public:
     }
 
     // See Engine::generate.
-    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* prefix, Index prefix_length,
+    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start, Index prefix_length,
                    const Sampling& sampling, std::int32_t* tokens, Index* lengths, Index& used, Poll& poll) {
         const Index longest = shape_.block_size - prefix_length;
         const std::int32_t bos = static_cast<std::int32_t>(shape_.vocab_size - 1);
@@ -67,8 +67,8 @@ public:
         used = 0;
         try {
             poll.now();
-            // BOS and the prefix are common to all documents: their keys, values and first sums are made once.
-            for (Index t = 0; t <= prefix_length; t++) position(t ? prefix[t - 1] : bos, t, poll);
+            // The start is common to all documents: its keys, values and first sums are made once.
+            for (Index t = 0; t <= prefix_length; t++) position(start[t], t, poll);
             distribution(sampling, first_.data());
             while (made < count && coin_count - used >= longest) {
                 Index length = 0;
@@ -85,7 +85,7 @@ public:
                 used += length;
                 if (drawn_[length - 1] == bos) length--;
                 lengths[made++] = prefix_length + length;
-                for (Index t = 0; t < prefix_length; t++) *tokens++ = prefix[t];
+                for (Index t = 1; t <= prefix_length; t++) *tokens++ = start[t];
                 for (Index t = 0; t < length; t++) *tokens++ = drawn_[t];
             }
         } catch (const Stopped&) {

@@ -60,7 +60,8 @@ Outcome train(const Settings& s, const Texts& batch, int patience) {
     engine.trace(batches[0][0], probabilities, attention, no);
     std::vector<double> coins(200, 0.4);
     std::vector<std::vector<int32_t>> documents;
-    engine.generate(3, coins, Tokens(), {1.0, 0, 0.9}, no, documents);
+    const std::vector<int32_t> start{s.vocab_size - 1};
+    engine.generate(3, coins, start, {1.0, 0, 0.9}, no, documents);
     out.state.resize(3 * count);
     engine.state(out.state.data(), out.state.data() + count, out.state.data() + 2 * count);
     return out;

@@ -65,7 +65,7 @@ class Trace(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """New documents as token ids without BOS, and how many coins they took."""
+    """New documents as token ids without the first and BOS at the end, and how many coins they took."""
 
     documents: list[list[int]]
     coins_used: int
@@ -108,7 +108,7 @@ class Engine(Protocol):
         self,
         count: int,
         coins: array[float],
-        prefix: Tokens,
+        start: Tokens,
         temperature: float,
         top_k: int,
         top_p: float,
@@ -117,9 +117,10 @@ class Engine(Protocol):
         """Up to `count` new documents, fewer when the coins run out.
 
         coins: uniform in [0, 1), one for each token drawn, end marks included. A document is begun
-        only while coins for the longest one remain: block_size - len(prefix) of them.
-        prefix: characters' ids every document starts with (fewer than block_size); they cost no coins
-        and are part of the result.
+        only while coins for the longest one remain: block_size + 1 - len(start) of them.
+        start: the tokens every document starts with, at most block_size: BOS and a prefix, or for a later
+        piece of a document the last token of the piece before. They cost no coins; all but the first are
+        part of the result.
         top_k: keep the k most probable tokens, 0 for all. top_p: then keep the fewest tokens, most
         probable first, whose probabilities sum to at least p, 1.0 for all. Ties: lower id first.
         """
@@ -155,7 +156,9 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
         module = import_module(f".{_MODULES[name]}", __name__)
     except ImportError as error:
         raise MissingPartError(
-            f"the engine {quote(name)} is not installed: {error}", where="option engine", fix="engine scalar, or install again with a C++ compiler"
+            f"the engine {quote(name)} is not installed: {error}",
+            where="option engine",
+            fix="engine scalar, or install again with a C++ compiler",
         ) from error
     found: type[Engine] = module.ENGINE
     return found

@@ -57,13 +57,13 @@ class CompiledEngine:
         self,
         count: int,
         coins: array[float],
-        prefix: Tokens,
+        start: Tokens,
         temperature: float,
         top_k: int,
         top_p: float,
         stop: Stop,
     ) -> Generated:
-        return Generated(*self._native.generate(count, coins, prefix, temperature, top_k, top_p, stop))
+        return Generated(*self._native.generate(count, coins, start, temperature, top_k, top_p, stop))
 
     def _zeros(self) -> array[float]:
         return array("d", bytes(8 * self._config.parameter_count(self._vocab_size)))

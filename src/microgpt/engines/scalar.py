@@ -82,7 +82,7 @@ class ScalarEngine:
         self,
         count: int,
         coins: array[float],
-        prefix: Tokens,
+        start: Tokens,
         temperature: float,
         top_k: int,
         top_p: float,
@@ -90,12 +90,12 @@ class ScalarEngine:
     ) -> Generated:
         documents: list[list[int]] = []
         used = 0
-        longest = self._config.block_size - len(prefix)
+        longest = self._config.block_size + 1 - len(start)
         while len(documents) < count and len(coins) - used >= longest and not stop():
-            cache, tokens = reference.Cache(self._config.n_layer), [self._bos, *prefix]
+            cache, tokens = reference.Cache(self._config.n_layer), [*start]
             for position in range(self._config.block_size):
                 logits = self._logits(tokens[position], position, cache)
-                if position < len(prefix):
+                if position + 1 < len(start):
                     continue
                 probabilities = reference.softmax([logit / temperature for logit in logits])
                 token = draw(truncate([p.data for p in probabilities], top_k, top_p), coins[used])

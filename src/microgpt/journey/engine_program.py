@@ -45,7 +45,7 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
     for i in range(20):
         before = rng.getstate()
         coins = array("d", [rng.random() for _ in range(block_size)])
-        generated = engine.generate(1, coins, (), 0.5, 0, 1.0, never)
+        generated = engine.generate(1, coins, [len(alphabet)], 0.5, 0, 1.0, never)
         rng.setstate(before)
         for _ in range(generated.coins_used):
             rng.random()
