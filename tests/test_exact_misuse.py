@@ -81,8 +81,8 @@ def test_wrong_arguments_are_refused() -> None:
         lambda: engine.generate(1, coins, [4], 1.0, -1, 1.0, never),
         lambda: engine.generate(1, coins, [4], 1.0, 0, 0.0, never),
         lambda: engine.generate(2**70, coins, [4], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, [0.5] * 9, [], 1.0, 0, 1.0, never),
-        lambda: engine.generate(1, coins[::2].tobytes(), [], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, [0.5] * 9, [4], 1.0, 0, 1.0, never),
+        lambda: engine.generate(1, coins[::2].tobytes(), [4], 1.0, 0, 1.0, never),
         lambda: engine.copy_state(out, out, array("d", [0.0])),
         lambda: engine.copy_state(memoryview(out).toreadonly(), out, out),
     ):

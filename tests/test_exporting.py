@@ -90,7 +90,7 @@ def test_page_opens_with_the_model_offline_and_runs_no_string_of_it(folder: Path
             page.wait_for_timeout(50)
         saved = checkpoint.load(path)
         coins = saved.draws.coins(20 * 16)
-        expected = model.engine_.generate(20, coins, [], 0.5, 0, 1.0, lambda: False).documents
+        expected = model.engine_.generate(20, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, lambda: False).documents
         samples = page.evaluate("window.microgpt.samples.map((one) => one.text)")
         assert samples == [model.tokenizer_.decode(tokens) for tokens in expected]
         assert_shows(page, model, "abba")

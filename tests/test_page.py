@@ -202,7 +202,7 @@ def test_own_list_with_unicode_trains_and_its_samples_are_pythons(visit: Visit) 
     batches = [[tokenizer.encode(documents[i])] for step in range(40) for i in reference.batch_indices(step, 1, 8)]
     losses = engine.steps(batches, [reference.learning_rate_at(s, 40, 0.01) for s in range(40)], lambda: False).losses
     assert visit("window.microgpt.losses") == pytest.approx(losses, abs=1e-12)
-    found = engine.generate(20, draws.coins(400), [], 0.5, 0, 1.0, lambda: False).documents
+    found = engine.generate(20, draws.coins(400), [tokenizer.bos], 0.5, 0, 1.0, lambda: False).documents
     assert visit("window.microgpt.samples.map((one) => one.text)") == [tokenizer.decode(tokens) for tokens in found]
     reset(visit)
 
