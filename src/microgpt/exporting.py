@@ -193,7 +193,10 @@ export declare function sample(options?: {
   top_k?: number;
   seed?: number | bigint;
 }): string[];
-/** log p of a string in nats, its end mark included. Throws RangeError for a character outside the alphabet. */
+/**
+ * log p of a string in nats, its end mark included; of one that does not fit the block, of the part that does.
+ * Throws RangeError for a character outside the alphabet.
+ */
 export declare function score(text: string): number;
 /** Probabilities of what comes after a prefix, in the order of `alphabet`, the end's last. */
 export declare function next(prefix: string): number[];

@@ -69,11 +69,12 @@ def sample(
     """Up to `count` strings as they are found; fewer when the model hardly ever makes such a string.
 
     Without filters, the strings that the reference draws with the same coins. A model trained with windows goes on past
-    its block, piece after piece, as it scores: to its end mark or to LONGEST characters, to min_len where that is more.
+    its block, piece after piece, as it scores: to its end mark or to LONGEST characters, more where the block or
+    min_len is more.
     """
     checked("n", count)
     prefix = tokenizer.ids(wanted.prefix)
-    longest = max(LONGEST, wanted.min_len) if config.windows else config.block_size
+    longest = max(config.block_size, LONGEST, wanted.min_len) if config.windows else config.block_size
     _check_fits(wanted, len(prefix), longest)
     if config.windows and wanted.max_len is not None:
         longest = min(longest, max(wanted.max_len, len(prefix)) + 1)  # what is longer is not wanted

@@ -368,7 +368,7 @@ void bind_exact(nb::module_& m) {
         .def("gradients", &PyExact::gradients, nb::arg("batch"), nb::arg("out").noconvert(), nb::arg("stop"))
         .def("log_probabilities", &PyExact::log_probabilities, nb::arg("documents"), nb::arg("stop"))
         .def("trace", &PyExact::trace, nb::arg("tokens"), nb::arg("stop"))
-        .def("generate", &PyExact::generate, nb::arg("count"), nb::arg("coins").noconvert(), nb::arg("prefix"),
+        .def("generate", &PyExact::generate, nb::arg("count"), nb::arg("coins").noconvert(), nb::arg("start"),
              nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
         .def("copy_state", &PyExact::copy_state, nb::arg("parameters").noconvert(), nb::arg("m").noconvert(),
              nb::arg("v").noconvert());

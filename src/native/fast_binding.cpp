@@ -279,7 +279,7 @@ void bind_fast(nb::module_& m) {
         .def("gradients", &FastEngine::gradients, nb::arg("batch"), nb::arg("out"), nb::arg("stop"))
         .def("log_probabilities", &FastEngine::log_probabilities, nb::arg("documents"), nb::arg("stop"))
         .def("trace", &FastEngine::trace, nb::arg("tokens"), nb::arg("stop"))
-        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("prefix"),
+        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("start"),
              nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
         .def_prop_ro("isa", &FastEngine::isa);
 }
