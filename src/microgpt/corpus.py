@@ -114,6 +114,10 @@ def one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
 
 
+# What a file that is not UTF-8 begins with; UTF-32's first, because one of them begins with one of UTF-16's.
+_MARKS = {BOM_UTF32_LE: "UTF-32", BOM_UTF32_BE: "UTF-32", BOM_UTF16_LE: "UTF-16", BOM_UTF16_BE: "UTF-16"}
+
+
 def decode(data: bytes, where: str) -> str:
     """UTF-8 to text as Python's text mode reads it: every line break is \\n. A leading BOM is dropped."""
     try:
@@ -122,8 +126,7 @@ def decode(data: bytes, where: str) -> str:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
         line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
-        wide = data.startswith((BOM_UTF32_LE, BOM_UTF32_BE))
-        encoding = "UTF-32" if wide else "UTF-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "LATIN1"
+        encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "LATIN1")
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",

@@ -65,7 +65,7 @@ class Trace(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """New documents as token ids without the first and BOS at the end, and how many coins they took."""
+    """New documents, without the first token of their start and without the end mark; and how many coins they took."""
 
     documents: list[list[int]]
     coins_used: int
