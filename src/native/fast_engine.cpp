@@ -6,12 +6,6 @@
 
 namespace microgpt::fast {
 
-namespace {
-
-constexpr size_t kItem = 4096;  // weights in a part of a matrix, about: small, so that threads end together
-
-}  // namespace
-
 bool Ticker::asked() {
     left = kBudget;
     if (!stopped) stopped = ask(context);
@@ -87,9 +81,11 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
 // and of the tables, that threads take.
 void Engine::make_items() {
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
+    constexpr int kItem = 4096;  // weights in a part, about: small, so that threads end together
     products_.clear(), items_.clear(), layer_items_.assign(layers_.size() + 1, 0);
+    const auto rows_in_part = [](int width) { return padded(std::max(kItem / width, 1), kPad); };
     const auto product = [&](const Matrix& w, const float* d_output, int d_stride, const float* input, int stride) {
-        const int part = padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(w.in), 1)), kPad);
+        const int part = rows_in_part(w.in);
         for (int o = 0; o < w.out; o += part) {
             items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
         }
@@ -104,11 +100,9 @@ void Engine::make_items() {
         product(layers_[i].qkv, rows_.d_qkv, qs, a.normed1, es);
         layer_items_[i] = static_cast<int>(items_.size());
     }
-    const int table_rows =
-        padded(static_cast<int>(std::max<size_t>(kItem / static_cast<size_t>(model_.embd), 1)), kPad);
+    const int part = rows_in_part(model_.embd);
     for (const Table* t : {&model_.wte, &model_.wpe}) {
-        for (int r = 0; r < t->rows; r += table_rows)
-            items_.push_back({nullptr, t, r, std::min(r + table_rows, t->rows), 0});
+        for (int r = 0; r < t->rows; r += part) items_.push_back({nullptr, t, r, std::min(r + part, t->rows), 0});
     }
 }
 

@@ -124,7 +124,7 @@ struct Sums {
             part[j] = add && 4 * g + j < count ? load<kLanes>(rows.row(4 * g + j)) : Vector{};
         }
     }
-    MICROGPT_INLINE void add(Vector weights, Vector row) {
+    MICROGPT_INLINE void take(Vector weights, Vector row) {
         part[0] += each<0>(weights) * row, part[1] += each<1>(weights) * row;
         part[2] += each<2>(weights) * row, part[3] += each<3>(weights) * row;
     }
@@ -154,8 +154,8 @@ MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const floa
             const Place key_rows = d_keys.from(c), value_rows = d_keys.from(attn + c);
             Sums keys(key_rows, g, b.count, add), values(value_rows, g, b.count, add);
             for (int i = 4 * g > b.t0 ? 4 * g - b.t0 : 0; i < b.rows; i++) {
-                keys.add(load<kLanes>(d_scores_of(i) + g * kLanes), load<kLanes>(part.queries.row(i)));
-                values.add(load<kLanes>(weights_of(i) + size_t(g) * attn), load<kLanes>(d_mixed.row(i) + c));
+                keys.take(load<kLanes>(d_scores_of(i) + g * kLanes), load<kLanes>(part.queries.row(i)));
+                values.take(load<kLanes>(weights_of(i) + size_t(g) * attn), load<kLanes>(d_mixed.row(i) + c));
             }
             keys.put(key_rows, g, b.count), values.put(value_rows, g, b.count);
         }
