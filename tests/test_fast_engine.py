@@ -118,6 +118,28 @@ def test_gradients_are_right_for_compiled_and_generic_widths(n_embd: int, n_head
     check_gradients(config, 27, n_embd, isa, ExactEngine)
 
 
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("scale", [1.0, 2.0**-6, 2.0**-12])  # small embeddings: rmsnorm's 1e-5 is most of their square
+@pytest.mark.parametrize(("n_embd", "n_head"), [(16, 4), (32, 4), (48, 6), (20, 5), (9, 3), (130, 2)])
+def test_gradients_are_right_where_the_first_layers_products_are_the_embeddings(
+    n_embd: int, n_head: int, scale: float, isa: str
+) -> None:
+    """Batches of many more positions than there are tokens and places."""
+    config, vocab_size = Config(n_layer=2, n_embd=n_embd, n_head=n_head, block_size=11, batch_size=20), 5
+    std = 0.3 * min(1.0, (32 / n_embd) ** 0.5)
+    state, batch = state_for(config, vocab_size, n_embd, std), batch_for(config, vocab_size, n_embd, 14)
+    for k in range((vocab_size + config.block_size) * n_embd):
+        state.parameters[k] *= scale
+    assert sum(min(len(tokens) - 1, 11) for tokens in batch) > 2 * (vocab_size + 11)
+    engine = FastEngine(config, vocab_size, state, isa=isa)
+    loss, found = engine.gradients(batch, never)
+    true_loss, true = ExactEngine(config, vocab_size, state).gradients(batch, never)
+    assert loss == pytest.approx(true_loss, rel=1e-5)
+    assert relative(found, true) <= 1e-5
+    fresh = FastEngine(config, vocab_size, state, isa=isa)
+    assert engine.log_probabilities(batch, never) == fresh.log_probabilities(batch, never)
+
+
 def test_gradients_equal_finite_differences_of_the_exact_engines_loss() -> None:
     config, vocab_size, h = Config(n_layer=2, n_embd=8, n_head=2, block_size=8, batch_size=3), 5, 1e-5
     state, batch = state_for(config, vocab_size, 1), batch_for(config, vocab_size, 1, 8)
@@ -168,8 +190,7 @@ def test_threads_change_no_bit(isa: str, n_embd: int, batch_size: int) -> None:
 
 def test_a_batch_in_portions_gives_the_gradient_of_the_whole() -> None:
     config = Config(n_embd=16, n_head=4, block_size=16, batch_size=6000)  # more rows than one portion holds
-    state, batch = state_for(config, 27, 2), batch_for(config, 27, 2, 40)
-    rng = random.Random(0)
+    state, rng = state_for(config, 27, 2), random.Random(0)
     batch = [[26, *(rng.randrange(26) for _ in range(14)), 26] for _ in range(6000)]
     engine = FastEngine(config, 27, state)
     _, whole = engine.gradients(batch, never)
@@ -265,10 +286,11 @@ def test_stop_ends_one_large_documents_gradients_and_trace(work: str, questions:
     assert asked == questions
 
 
+@pytest.mark.parametrize("copies", [1, 12])  # 12: the first layer's products are the embeddings'
 @pytest.mark.parametrize("spoilt", [math.nan, math.inf, 1e30])
-def test_divergence_is_noticed_and_not_applied(spoilt: float) -> None:
+def test_divergence_is_noticed_and_not_applied(spoilt: float, copies: int) -> None:
     config = Config(n_embd=8, n_head=2, block_size=6)
-    batch = [[5, 0, 1, 5]]
+    batch = [[5, 0, 1, 5]] * copies
     for k in (0, 3, 50, 100, 200, 500, 900):  # lm_head, embeddings in use, attention, perceptron
         state = state_for(config, 6, 1)
         state.parameters[k] = spoilt
@@ -285,12 +307,14 @@ def test_divergence_is_noticed_and_not_applied(spoilt: float) -> None:
 
 
 @pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("copies", [1, 12])
 @pytest.mark.parametrize(("spoilt", "scale", "end"), [
     ("matrix", 1e15, "done"), ("matrix", 1e25, "diverged"), ("table", 1e10, "done"), ("table", 1e20, "diverged"),
 ])  # fmt: skip
 def test_a_finite_gradient_whose_square_is_not_counts_as_divergence(
-    spoilt: str, scale: float, end: str, isa: str
+    spoilt: str, scale: float, end: str, copies: int, isa: str
 ) -> None:
+    batch = [[5, 0, 1, 5]] * copies
     config, rng, weights = Config(n_embd=8, n_head=2, block_size=6), random.Random(1), []
     large = {"matrix": "layer0.mlp_fc2", "table": "lm_head"}[spoilt]  # the gradient of lm_head; of the embeddings
     zero = {"matrix": ["lm_head"], "table": ["layer0.attn_wv", "layer0.mlp_fc1"]}[spoilt]
@@ -299,12 +323,12 @@ def test_a_finite_gradient_whose_square_is_not_counts_as_divergence(
         weights += [factor * rng.gauss(0, 0.3) for _ in range(rows * columns)]
     engine = FastEngine(config, 6, State.initial(array("d", weights)), isa=isa)
     before = engine.state()
-    loss, gradients = engine.gradients([[5, 0, 1, 5]], never)
+    loss, gradients = engine.gradients(batch, never)
     assert math.isfinite(loss) and all(map(math.isfinite, gradients))
     assert (max(g * g for g in gradients) > LARGEST) == (end == "diverged")
     tables = 8 * (6 + config.block_size)
     assert (max(map(abs, gradients[:tables])) > max(map(abs, gradients[tables:]))) == (spoilt == "table")
-    assert engine.steps([[[5, 0, 1, 5]]], [0.01], never).end == end
+    assert engine.steps([batch], [0.01], never).end == end
     assert (engine.state() == before) == (end == "diverged")
 
 

@@ -89,9 +89,8 @@ private:
         float *weights, *gradient, *m, *v;
         size_t at;
     };
-    struct Item {  // a part of a matrix or table that one thread works on
-        const Matrix* matrix;
-        const Table* table;
+    struct Item {              // a part of a matrix or table that one thread works on
+        const Matrix* matrix;  // null: the embeddings
         int first, last;
         int product;  // index into products_ of the matrix's gradient
     };
@@ -121,6 +120,10 @@ private:
     template <class Work>
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
+    template <class Work>
+    bool gradients_in_parallel(int items, int threads, Stop&, bool& finite, Work work);
+    bool table_products(std::span<const Tokens> batch, int threads, Stop&);
+    bool table_gradients(int threads, Stop&, bool& finite);
     bool weight_gradients(size_t layer, int threads, bool add, Stop&, bool& finite);
     size_t muon_memory() const;
     void update(double rate, int threads, Stop&);
@@ -131,16 +134,18 @@ private:
     Kernels kernels_{};
     size_t count_ = 0;
     int64_t step_ = 0;
-    Floats64 weights_memory_, rows_memory_, scratch_memory_;
+    Floats64 weights_memory_, rows_memory_, scratch_memory_, table_memory_;
     std::vector<Layer> layers_;
     std::vector<LayerRows> layer_rows_;
     std::vector<Matrix*> matrices_;
     std::vector<Product> products_;
     std::vector<Item> items_;
     std::vector<int> layer_items_;  // one past the last of a layer's items; of layers from the last to the first
+    int first_qkv_item_ = 0;        // where the first layer's qkv begins, the last of its matrices
     std::vector<Section> sections_;
     std::vector<Scratch> scratch_;
     Rows rows_{};
+    int table_rows_ = 0;  // of the embeddings that rows_.table_qkv stands for, if any
     int row_limit_ = 0, reserved_rows_ = 0, reserved_longest_ = 0;
     size_t reserved_attention_ = 0;
     bool reserved_backward_ = false;

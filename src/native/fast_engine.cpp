@@ -87,7 +87,7 @@ void Engine::make_items() {
     const auto product = [&](const Matrix& w, const float* d_output, int d_stride, const float* input, int stride) {
         const int part = rows_in_part(w.in);
         for (int o = 0; o < w.out; o += part) {
-            items_.push_back({&w, nullptr, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
+            items_.push_back({&w, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
         }
         products_.push_back({&w, d_output, input, d_stride, stride});
     };
@@ -97,13 +97,13 @@ void Engine::make_items() {
         product(layers_[i].fc2, rows_.d_stream[(i + 1) % 2], es, a.hidden, hs);
         product(layers_[i].fc1, rows_.d_hidden, hs, a.normed2, es);
         product(layers_[i].wo, rows_.d_middle, es, a.mixed, as);
+        first_qkv_item_ = static_cast<int>(items_.size());
         product(layers_[i].qkv, rows_.d_qkv, qs, a.normed1, es);
         layer_items_[i] = static_cast<int>(items_.size());
     }
+    const Table& t = model_.embeddings;
     const int part = rows_in_part(model_.embd);
-    for (const Table* t : {&model_.wte, &model_.wpe}) {
-        for (int r = 0; r < t->rows; r += part) items_.push_back({nullptr, t, r, std::min(r + part, t->rows), 0});
-    }
+    for (int r = 0; r < t.rows; r += part) items_.push_back({nullptr, r, std::min(r + part, t.rows), 0});
 }
 
 void Engine::bind_plan() {
@@ -139,36 +139,90 @@ void Engine::add_losses(double& total) const {
     }
 }
 
-// The gradients of a layer's weights from the rows in hand, of lm_head's with the last layer's, of the tables' with the
-// first's; added to those of the batch's earlier rows if `add`. False when stopped.
-bool Engine::weight_gradients(size_t layer, int threads, bool add, Stop& stop, bool& finite) {
+constexpr int kStrip = 64;      // columns of the gradient by the embeddings that one thread adds up at a time
+constexpr int kTableRows = 32;  // of the embeddings that one thread multiplies at a time
+
+static int parts(int whole, int part) { return (whole + part - 1) / part; }
+
+// As in_parallel, where work answers whether what it made is finite.
+template <class Work>
+bool Engine::gradients_in_parallel(int items, int threads, Stop& stop, bool& finite, Work work) {
     std::atomic<bool> all_finite{true};
-    const int rows = plan_.rows(), es = model_.embd_stride, strips = layer == 0 ? model_.embd / kPad : 0;
-    const int first_item = layer_items_[layer + 1], items = layer_items_[layer] - first_item;
-    const float* d_embedding = rows_.d_stream[0];
-    const bool done = in_parallel(strips + items, threads, stop, [&](int i, int, Ticker& ticker) {
-        bool good = true;
-        if (ticker.stopped) return;
-        if (i < strips) {
-            const int first = i * kPad, last = first + kPad;
-            good = kernels_.table_gradient(model_.wte, rows_.token, d_embedding, es, rows, first, last, add) &&
-                   kernels_.table_gradient(model_.wpe, rows_.position, d_embedding, es, rows, first, last, add);
-        } else {
-            const Item& item = items_[static_cast<size_t>(first_item + i - strips)];
-            const Product& p = products_[static_cast<size_t>(item.product)];
-            good = kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first,
-                                     item.last, add, ticker);
-        }
-        if (!good) all_finite.store(false, std::memory_order_relaxed);
+    const bool done = in_parallel(items, threads, stop, [&](int i, int, Ticker& ticker) {
+        if (!ticker.stopped && !work(i, ticker)) all_finite.store(false, std::memory_order_relaxed);
     });
     if (!all_finite.load(std::memory_order_relaxed)) finite = false;
     return done;
 }
 
+// The gradients of a layer's weights from the rows in hand, of lm_head's with the last layer's, of the embeddings' with
+// the first's; added to those of the batch's earlier rows if `add`. False when stopped.
+bool Engine::weight_gradients(size_t layer, int threads, bool add, Stop& stop, bool& finite) {
+    const bool tables = layer == 0 && rows_.table_qkv;
+    const int rows = plan_.rows(), embd = model_.embd, width = 3 * model_.attn;
+    const int input_strips = layer == 0 ? parts(embd, kStrip) : 0;
+    const int strips = input_strips + (tables ? parts(width, kStrip) : 0);
+    const int first_item = layer_items_[layer + 1], last_item = tables ? first_qkv_item_ : layer_items_[layer];
+    const auto strip = [&](const Table& t, const float* d, int stride, int columns, int number) {
+        const int first = number * kStrip, last = std::min(first + kStrip, columns);
+        return kernels_.table_gradient(model_, rows_, t, d, stride, rows, first, last, add);
+    };
+    const Table by_qkv{nullptr, rows_.d_table_qkv, nullptr, nullptr, table_rows_, model_.qkv_stride};
+    const auto work = [&](int i, Ticker& ticker) {
+        if (i < input_strips) return strip(model_.embeddings, rows_.d_stream[0], model_.embd_stride, embd, i);
+        if (i < strips) return strip(by_qkv, rows_.d_qkv, model_.qkv_stride, width, i - input_strips);
+        const Item& item = items_[static_cast<size_t>(first_item + i - strips)];
+        const Product& p = products_[static_cast<size_t>(item.product)];
+        return kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first, item.last,
+                                 add, ticker);
+    };
+    return gradients_in_parallel(strips + last_item - first_item, threads, stop, finite, work);
+}
+
+// A batch with more than twice as many positions as the embeddings have rows in use (of all tokens, and of the
+// positions up to its longest document's) has the first layer's products made of those rows. Depends on the batch
+// alone.
+bool Engine::table_products(std::span<const Tokens> batch, int threads, Stop& stop) {
+    size_t positions = 0;
+    int longest = 0;
+    for (const Tokens& tokens : batch) {
+        const int length = Plan::length(tokens, model_.block_size);
+        positions += static_cast<size_t>(length), longest = std::max(longest, length);
+    }
+    table_rows_ = model_.vocab_size + longest;
+    if (positions <= 2 * static_cast<size_t>(table_rows_)) return true;
+    const size_t floats = times(static_cast<size_t>(table_rows_), static_cast<size_t>(model_.qkv_stride));
+    rows_.table_qkv = table_memory_.at_least(times(2, floats)), rows_.d_table_qkv = rows_.table_qkv + floats;
+    return in_parallel(parts(table_rows_, kTableRows), threads, stop, [&](int i, int, Ticker& ticker) {
+        const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
+        if (!ticker.stopped) kernels_.table_products(model_, rows_, first, last, ticker);
+    });
+}
+
+// What the gradients by those products give to the embeddings and to the first layer's weights.
+bool Engine::table_gradients(int threads, Stop& stop, bool& finite) {
+    if (!rows_.table_qkv) return true;
+    const int table_parts = parts(table_rows_, kTableRows), items = layer_items_[0] - first_qkv_item_;
+    return gradients_in_parallel(table_parts + items, threads, stop, finite, [&](int i, Ticker& ticker) {
+        if (i < table_parts) {
+            const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
+            return kernels_.table_products_backward(model_, rows_, first, last, ticker);
+        }
+        const Item& item = items_[static_cast<size_t>(first_qkv_item_ + i - table_parts)];
+        return kernels_.gradient(*item.matrix, rows_.d_table_qkv, model_.qkv_stride, model_.embeddings.weights,
+                                 model_.embd, table_rows_, item.first, item.last, false, ticker);
+    });
+}
+
 // Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay within bounds; the
 // backward pass through a portion layer by layer, whose gradients by activations are used while they are in the cache.
 bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& stop, double& loss, bool& finite) {
+    struct AtTheEnd {  // what is asked later goes without
+        Rows& rows;
+        ~AtTheEnd() { rows.table_qkv = nullptr; }
+    } at_the_end{rows_};
     loss = 0.0, finite = true;
+    if (!table_products(batch, threads, stop)) return false;
     for (size_t first = 0; first < batch.size();) {
         const bool add = first > 0;
         first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_ * threads);
@@ -191,6 +245,7 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
         }
         add_losses(loss);
     }
+    if (!table_gradients(threads, stop, finite)) return false;
     loss /= static_cast<double>(batch.size());
     return true;
 }
@@ -220,7 +275,7 @@ void Engine::update(double rate, int threads, Stop& stop) {
         if (item.matrix) {
             kernels_.update_matrix(*item.matrix, item.first, item.last, u, ticker);
         } else {
-            kernels_.update_table(*item.table, item.first, item.last, u, ticker);
+            kernels_.update_table(model_.embeddings, item.first, item.last, u, ticker);
         }
     });
     step_++;

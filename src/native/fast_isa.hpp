@@ -23,6 +23,8 @@ Kernels table(const char* name) {
             layer_backward<EMBD, HEAD>,
             gradient,
             table_gradient,
+            table_products<EMBD>,
+            table_products_backward<EMBD>,
             update_matrix,
             update_table,
             muon,

@@ -32,7 +32,7 @@ struct Matrix {
     int out, in;
 };
 
-// Rows of an embedding, padded to `columns`; row-major.
+// Rows for tokens, then for positions, padded to `columns`; row-major.
 struct Table {
     float *weights, *gradient, *m, *v;
     int rows, columns;
@@ -48,7 +48,7 @@ struct Model {
     int n_layer, n_head, n_embd, head_dim, vocab_size, block_size;  // as in Config
     int embd, head, attn, hidden, vocab;                            // padded; attn >= n_head * head
     int embd_stride, attn_stride, qkv_stride, hidden_stride;        // floats between rows of activations
-    Table wte, wpe;
+    Table embeddings;                                               // wte's rows, then wpe's
     Matrix lm_head;
     Layer* layers;
 };
@@ -91,6 +91,9 @@ struct Rows {
     float *d_hidden, *d_middle, *d_qkv;  // [hidden], [embd], [3 attn]: by the outputs of fc1, wo and qkv
     float *temporary, *d_mixed;          // [embd], [attn]: between two products
     float* sums;                         // [1]: sums of squares, later the logarithm of the sum of exponentials
+    // If not null: [3 attn], the first layer's qkv of each row of the embeddings, and the gradients by them
+    // (fast_first.hpp).
+    float *table_qkv, *d_table_qkv;
     LayerRows* layers;
     const int32_t *token, *position;  // of each row
     const float* weight;              // of each row in the loss: the sum over its entries
@@ -100,6 +103,11 @@ struct Rows {
     float* entry_log_probability;  // out
     const Document* documents;
 };
+
+// Where row `first` begins.
+inline __attribute__((always_inline)) float* from(float* rows, int first, int stride) {
+    return rows + static_cast<size_t>(first) * static_cast<size_t>(stride);
+}
 
 // One thread's own memory.
 struct Scratch {
@@ -158,9 +166,14 @@ struct Kernels {
     // Answers whether the sum of all squares, and of those of sums under way, is finite.
     bool (*gradient)(const Matrix&, const float* d_output, int d_stride, const float* input, int stride, int rows,
                      int first, int last, bool add, Ticker&);
-    // Columns [first, last) of a table's gradient, to which row r adds d[r] in table row index[r].
-    bool (*table_gradient)(const Table&, const int32_t* index, const float* d, int stride, int rows, int first,
+    // Columns [first, last) of a gradient by the embeddings, to which row r adds d[r] in its token's row and its
+    // position's.
+    bool (*table_gradient)(const Model&, const Rows&, const Table&, const float* d, int stride, int rows, int first,
                            int last, bool add);
+    // Rows [first, last) of the embeddings: their table_qkv; and what d_table_qkv adds to their gradient, which is
+    // answered to be finite or not.
+    void (*table_products)(const Model&, const Rows&, int first, int last, Ticker&);
+    bool (*table_products_backward)(const Model&, const Rows&, int first, int last, Ticker&);
     // Updates rows [first, last) of a matrix, both layouts, or of a table.
     void (*update_matrix)(const Matrix&, int first, int last, const Update&, Ticker&);
     void (*update_table)(const Table&, int first, int last, const Update&, Ticker&);

@@ -116,7 +116,6 @@ Engine::Engine(const Settings& settings, const double* parameters, const double*
                    stride_for(hidden),
                    {},
                    {},
-                   {},
                    nullptr};
     kernels_ = kernels_named(s.instructions, model_);
     lay_out();
@@ -137,16 +136,15 @@ void Engine::lay_out() {
     model_.layers = layers_.data();
     rows_.layers = layer_rows_.data();
     const auto carve = [&](Carver& carver) {
-        const auto table = [&](Table& t, int rows) {
-            const size_t size = times(static_cast<size_t>(rows), static_cast<size_t>(model_.embd));
-            t = {carver.take(size), carver.take(size), carver.take(size), carver.take(size), rows, model_.embd};
-        };
+        const int rows = model_.vocab_size + model_.block_size;
+        const size_t table = times(static_cast<size_t>(rows), static_cast<size_t>(model_.embd));
+        model_.embeddings = {carver.take(table), carver.take(table), carver.take(table), carver.take(table), rows,
+                             model_.embd};
         const auto matrix = [&](Matrix& w, int out, int in) {
             const size_t size = times(static_cast<size_t>(out), static_cast<size_t>(in));
             w = {
                 carver.take(size), carver.take(size), carver.take(size), carver.take(size), carver.take(size), out, in};
         };
-        table(model_.wte, model_.vocab_size), table(model_.wpe, model_.block_size);
         matrix(model_.lm_head, model_.vocab, model_.embd);
         for (Layer& layer : layers_) {
             matrix(layer.qkv, 3 * model_.attn, model_.embd), matrix(layer.wo, model_.embd, model_.attn);
@@ -199,12 +197,6 @@ void Engine::each_weight(Visit visit) const {
     const int n = model_.n_embd, head_dim = model_.head_dim, lanes = kernels_.lanes;
     const auto headed = [&](int i) { return i / head_dim * model_.head + i % head_dim; };
     const auto same = [](int i) { return i; };
-    const auto table = [&](const Table& t) {
-        for (int row = 0; row < t.rows; row++) {
-            for (int j = 0; j < n; j++)
-                visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
-        }
-    };
     const auto matrix = [&](const Matrix& w, int rows, int columns, int first, auto row_at, auto column_at) {
         for (int row = 0; row < rows; row++) {
             for (int j = 0; j < columns; j++) {
@@ -213,7 +205,12 @@ void Engine::each_weight(Visit visit) const {
             }
         }
     };
-    table(model_.wte), table(model_.wpe);
+    const Table& t = model_.embeddings;
+    for (int row = 0; row < t.rows; row++) {
+        for (int j = 0; j < n; j++) {
+            visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
+        }
+    }
     matrix(model_.lm_head, model_.vocab_size, n, 0, same, same);
     for (const Layer& layer : layers_) {
         for (int section = 0; section < 3; section++) matrix(layer.qkv, n, n, section * model_.attn, headed, same);

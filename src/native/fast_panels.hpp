@@ -186,20 +186,26 @@ bool gradient(const Matrix& w, const float* d_output, int d_stride, const float*
 }
 
 // Columns are independent, so that threads can split them; rows add up in order.
-bool table_gradient(const Table& t, const int32_t* index, const float* d, int stride, int rows, int first, int last,
-                    bool add) {
-    Vector check[4] = {};
-    for (int c = first; c < last; c += kLanes) {
-        float* to = t.gradient + c;
-        for (int i = 0; !add && i < t.rows; i++) store<kLanes>(to + size_t(i) * t.columns, Vector{});
-        for (int r = 0; r < rows; r++) {
-            float* at = to + size_t(index[r]) * t.columns;
-            const Vector g = load<kLanes>(at) + load<kLanes>(d + size_t(r) * stride + c);
-            store<kLanes>(at, g);
-            check[r % 4] += g * g;
+bool table_gradient(const Model& model, const Rows& rows, const Table& t, const float* d, int stride, int count,
+                    int first, int last, bool add) {
+    Vector check[2] = {};
+    for (int i = 0; !add && i < t.rows; i++) {
+        for (int c = first; c < last; c += kLanes) store<kLanes>(from(t.gradient, i, t.columns) + c, Vector{});
+    }
+    for (int r = 0; r < count; r++) {
+        float* token = from(t.gradient, rows.token[r], t.columns);
+        float* position = from(t.gradient, model.vocab_size + rows.position[r], t.columns);
+        const float* x = d + size_t(r) * stride;
+#pragma GCC unroll 4
+        for (int c = first; c < last; c += kLanes) {
+            const Vector by_token = load<kLanes>(token + c) + load<kLanes>(x + c);
+            const Vector by_position = load<kLanes>(position + c) + load<kLanes>(x + c);
+            store<kLanes>(token + c, by_token);
+            store<kLanes>(position + c, by_position);
+            check[0] += by_token * by_token, check[1] += by_position * by_position;
         }
     }
-    return finite(check);
+    return sum<kLanes>(check[0] + check[1]) < __builtin_inff();
 }
 
 }  // namespace microgpt::fast::MICROGPT_ISA

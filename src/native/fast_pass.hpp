@@ -4,78 +4,11 @@
 #pragma once
 
 #include "fast_attention.hpp"
+#include "fast_first.hpp"
+#include "fast_norm.hpp"
 #include "fast_panels.hpp"
 
 namespace microgpt::fast::MICROGPT_ISA {
-
-// sums[r] = sum of squares of row r; then scale[r] = (mean square + 1e-5) ** -0.5, kLanes rows at a time; then
-// y = x * scale. An infinite sum makes a NaN rather than a scale of zero, so that divergence is seen.
-template <int EMBD>
-void rmsnorm(const Model& model, const float* x, float* y, float* scale, float* sums, int first, int last) {
-    const int n = EMBD ? EMBD : model.embd, stride = model.embd_stride;
-    for (int r = first; r < last; r++) {
-        const float* row = x + size_t(r) * stride;
-        Vector total = {};
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) {
-            const Vector v = load<kLanes>(row + j);
-            total += v * v;
-        }
-        sums[r] = sum<kLanes>(total);
-    }
-    const float share = 1.0f / float(model.n_embd);
-    int r = first;
-    for (; r + kLanes <= last; r += kLanes) {
-        const Vector mean = load<kLanes>(sums + r) * share + 1e-5f;
-        store<kLanes>(scale + r, 1.0f / square_root(mean) + mean * 0.0f);
-    }
-    for (; r < last; r++) {
-        const float mean = sums[r] * share + 1e-5f;
-        scale[r] = 1.0f / __builtin_sqrtf(mean) + mean * 0.0f;
-    }
-    for (r = first; r < last; r++) {
-        const size_t at = size_t(r) * stride;
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) store<kLanes>(y + at + j, load<kLanes>(x + at + j) * scale[r]);
-    }
-}
-
-// With y = x * scale the normalised rows: dx = base + scale * (dy - y * mean(dy * y)); base may be null.
-template <int EMBD>
-void rmsnorm_backward(const Model& model, const float* dy, const float* y, const float* scale, const float* base,
-                      float* dx, int first, int last) {
-    const int n = EMBD ? EMBD : model.embd, stride = model.embd_stride;
-    const float share = 1.0f / float(model.n_embd);
-    for (int r = first; r < last; r++) {
-        const size_t at = size_t(r) * stride;
-        Vector total = {};
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) total += load<kLanes>(dy + at + j) * load<kLanes>(y + at + j);
-        const Vector mean = spread<kLanes>(sum<kLanes>(total) * share), s = spread<kLanes>(scale[r]);
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) {
-            const Vector d = s * (load<kLanes>(dy + at + j) - load<kLanes>(y + at + j) * mean);
-            store<kLanes>(dx + at + j, base ? load<kLanes>(base + at + j) + d : d);
-        }
-    }
-}
-
-// Pointers to a group's part of an array of rows.
-MICROGPT_INLINE float* from(float* rows, int first, int stride) { return rows + size_t(first) * stride; }
-
-// embedded = rmsnorm(wte[token] + wpe[position])
-template <int EMBD>
-void embed(const Model& model, const Rows& rows, const Group& g) {
-    const int n = EMBD ? EMBD : model.embd;
-    for (int r = g.first_row; r < g.last_row; r++) {
-        const float* token = model.wte.weights + size_t(rows.token[r]) * model.embd;
-        const float* position = model.wpe.weights + size_t(rows.position[r]) * model.embd;
-        float* x = from(rows.embedded, r, model.embd_stride);
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j += kLanes) store<kLanes>(x + j, load<kLanes>(token + j) + load<kLanes>(position + j));
-    }
-    rmsnorm<EMBD>(model, rows.embedded, rows.embedded, rows.scale0, rows.sums, g.first_row, g.last_row);
-}
 
 template <int EMBD, int HEAD>
 void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
@@ -91,9 +24,13 @@ void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scra
         const LayerRows& a = rows.layers[i];
         float *normed1 = from(a.normed1, r0, es), *normed2 = from(a.normed2, r0, es), *f = from(a.hidden, r0, hs);
         float* input = i ? rows.stream : rows.embedded;
-        rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
-        product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn,
-                      Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
+        if (i == 0 && rows.table_qkv) {
+            first_qkv<EMBD>(model, rows, g);
+        } else {
+            rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
+            product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn,
+                          Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
+        }
         for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
             attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
         }
@@ -210,6 +147,10 @@ void layer_backward(const Model& model, const Rows& rows, const Group& g, int la
         const Document& document = rows.documents[d];
         attend_backward<EMBD, HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as), rows.d_qkv, scratch,
                                     ticker);
+    }
+    if (layer == 0 && rows.table_qkv) {
+        first_qkv_backward<EMBD>(model, rows, g);
+        return;
     }
     product<3 * EMBD>(from(rows.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd, Put{d_normed, es},
                       ticker);
