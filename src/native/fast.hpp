@@ -119,6 +119,7 @@ private:
     int threads_for(std::span<const Tokens> batch) const;
     template <class Work>
     bool in_parallel(int items, int threads, Stop&, Work work);
+    bool forward(std::span<const Group> groups, int threads, Stop&);
     bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
     template <class Work>
     bool gradients_in_parallel(int items, int threads, Stop&, bool& finite, Work work);

@@ -129,6 +129,21 @@ int Engine::threads_for(std::span<const Tokens> batch) const {
     return static_cast<int>(std::min(cores, groups));
 }
 
+// Activations and logits of these groups, a layer of all after the other, so that its weights stay in the cache. False
+// when stopped.
+bool Engine::forward(std::span<const Group> groups, int threads, Stop& stop) {
+    for (int layer = 0; layer < model_.n_layer; layer++) {
+        const bool done =
+            in_parallel(static_cast<int>(groups.size()), threads, stop, [&](int i, int thread, Ticker& ticker) {
+                if (ticker.stopped) return;
+                kernels_.layer_forward(model_, rows_, groups[static_cast<size_t>(i)], layer,
+                                       scratch_[static_cast<size_t>(thread)], ticker);
+            });
+        if (!done) return false;
+    }
+    return true;
+}
+
 // The mean losses of the documents in plan_, added to `total` one after the other: no bit depends on the portions.
 void Engine::add_losses(double& total) const {
     const float* log_probability = plan_.entry_log_probability.data();
@@ -228,20 +243,17 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
         first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_ * threads);
         reserve(plan_.rows(), plan_.attention, plan_.longest, true, threads);
         bind_plan();
+        if (!forward(plan_.groups, threads, stop)) return false;
         const int groups = static_cast<int>(plan_.groups.size());
-        for (size_t layer = layers_.size(); layer-- > 0;) {
+        for (int layer = model_.n_layer; layer-- > 0;) {
             const bool done = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
                 const Group& g = plan_.groups[static_cast<size_t>(i)];
                 Scratch& scratch = scratch_[static_cast<size_t>(thread)];
-                if (layer + 1 == layers_.size()) {
-                    if (!ticker.stopped) kernels_.forward(model_, rows_, g, scratch, ticker);
-                    if (!ticker.stopped) kernels_.output_backward(model_, rows_, g, ticker);
-                }
-                if (!ticker.stopped) {
-                    kernels_.layer_backward(model_, rows_, g, static_cast<int>(layer), scratch, ticker);
-                }
+                const bool last = layer + 1 == model_.n_layer;
+                if (last && !ticker.stopped) kernels_.output_backward(model_, rows_, g, ticker);
+                if (!ticker.stopped) kernels_.layer_backward(model_, rows_, g, layer, scratch, ticker);
             });
-            if (!done || !weight_gradients(layer, threads, add, stop, finite)) return false;
+            if (!done || !weight_gradients(static_cast<size_t>(layer), threads, add, stop, finite)) return false;
         }
         add_losses(loss);
     }

@@ -17,7 +17,7 @@ template <int EMBD, int HEAD>
 Kernels table(const char* name) {
     return {name,
             kLanes,
-            forward<EMBD, HEAD>,
+            layer_forward<EMBD, HEAD>,
             log_probabilities,
             output_backward<EMBD>,
             layer_backward<EMBD, HEAD>,

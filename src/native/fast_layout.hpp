@@ -153,8 +153,8 @@ inline size_t muon_floats(int out, int in) {
 struct Kernels {
     const char* name;
     int lanes;
-    // Activations of a group's rows up to the logits.
-    void (*forward)(const Model&, const Rows&, const Group&, Scratch&, Ticker&);
+    // Activations of a group's rows in a layer, from the embeddings on in the first, up to the logits in the last.
+    void (*layer_forward)(const Model&, const Rows&, const Group&, int layer, Scratch&, Ticker&);
     // log p of the group's entries from its logits, which are lost.
     void (*log_probabilities)(const Model&, const Rows&, const Group&, Ticker&);
     // The same, and the gradient by the logits, in their place, and by the residual stream after the last layer.

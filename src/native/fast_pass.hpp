@@ -11,37 +11,35 @@
 namespace microgpt::fast::MICROGPT_ISA {
 
 template <int EMBD, int HEAD>
-void forward(const Model& model, const Rows& rows, const Group& g, Scratch& scratch, Ticker& ticker) {
+void layer_forward(const Model& model, const Rows& rows, const Group& g, int layer, Scratch& scratch, Ticker& ticker) {
     const int r0 = g.first_row, n = g.last_row - r0, hidden = EMBD ? 4 * EMBD : model.hidden;
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
     const int real = EMBD ? EMBD : model.n_embd, real_hidden = 4 * real;  // depths of the products, without padding
     const int real_attn = EMBD ? EMBD : model.n_head * model.head;
-    const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride;
-    embed<EMBD>(model, rows, g);
-    float* stream = from(rows.stream, r0, es);
-    for (int i = 0; i < model.n_layer && !ticker.stopped; i++) {
-        const Layer& w = model.layers[i];
-        const LayerRows& a = rows.layers[i];
-        float *normed1 = from(a.normed1, r0, es), *normed2 = from(a.normed2, r0, es), *f = from(a.hidden, r0, hs);
-        float* input = i ? rows.stream : rows.embedded;
-        if (i == 0 && rows.table_qkv) {
-            first_qkv<EMBD>(model, rows, g);
-        } else {
-            rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
-            product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn,
-                          Put{from(a.qkv, r0, model.qkv_stride), model.qkv_stride}, ticker);
-        }
-        for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
-            attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
-        }
-        product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, real_attn, embd,
-                      PutSum{stream, from(input, r0, es), es}, ticker);
-        rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
-        product<EMBD>(normed2, es, n, w.fc1.forward, embd, real, hidden, PutRelu{f, hs}, ticker);
-        product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, real_hidden, embd, PutSum{stream, stream, es}, ticker);
+    const int es = model.embd_stride, as = model.attn_stride, hs = model.hidden_stride, qs = model.qkv_stride;
+    const Layer& w = model.layers[layer];
+    const LayerRows& a = rows.layers[layer];
+    float *stream = from(rows.stream, r0, es), *normed1 = from(a.normed1, r0, es), *normed2 = from(a.normed2, r0, es);
+    float *f = from(a.hidden, r0, hs), *input = layer ? rows.stream : rows.embedded;
+    if (layer == 0) embed<EMBD>(model, rows, g);
+    if (layer == 0 && rows.table_qkv) {
+        first_qkv<EMBD>(model, rows, g);
+    } else {
+        rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
+        product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn, Put{from(a.qkv, r0, qs), qs}, ticker);
     }
-    product<EMBD>(stream, es, n, model.lm_head.forward, embd, real, model.vocab,
-                  Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
+    for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
+        attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
+    }
+    product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, real_attn, embd,
+                  PutSum{stream, from(input, r0, es), es}, ticker);
+    rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
+    product<EMBD>(normed2, es, n, w.fc1.forward, embd, real, hidden, PutRelu{f, hs}, ticker);
+    product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, real_hidden, embd, PutSum{stream, stream, es}, ticker);
+    if (layer + 1 == model.n_layer) {
+        product<EMBD>(stream, es, n, model.lm_head.forward, embd, real, model.vocab,
+                      Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
+    }
 }
 
 // Where the last vector of a row of logits begins that holds some of the vocabulary's.

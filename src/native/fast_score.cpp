@@ -18,11 +18,11 @@ std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens
         reserve(plan_.rows(), plan_.attention, plan_.longest, false, threads);
         bind_plan();
         const int groups = static_cast<int>(plan_.groups.size());
-        const bool done = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
-            const Group& g = plan_.groups[static_cast<size_t>(i)];
-            if (!ticker.stopped) kernels_.forward(model_, rows_, g, scratch_[static_cast<size_t>(thread)], ticker);
-            if (!ticker.stopped) kernels_.log_probabilities(model_, rows_, g, ticker);
-        });
+        const bool done =
+            forward(plan_.groups, threads, stop) && in_parallel(groups, threads, stop, [&](int i, int, Ticker& ticker) {
+                if (!ticker.stopped)
+                    kernels_.log_probabilities(model_, rows_, plan_.groups[static_cast<size_t>(i)], ticker);
+            });
         if (!done) break;
         const float* at = plan_.entry_log_probability.data();
         for (size_t i = 0; i < plan_.documents.size(); i++) {
@@ -77,11 +77,7 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
     plan_.fill({&tokens, 1}, 0, 1, model_.block_size, model_.n_head, row_limit_);
     reserve(plan_.rows(), plan_.attention, plan_.longest, false, 1);
     bind_plan();
-    if (!in_parallel(1, 1, stop, [&](int, int, Ticker& ticker) {
-            kernels_.forward(model_, rows_, plan_.groups[0], scratch_[0], ticker);
-        })) {
-        return false;
-    }
+    if (!forward(plan_.groups, 1, stop)) return false;
     const int n = plan_.documents[0].positions;
     probabilities.resize(times(static_cast<size_t>(n), static_cast<size_t>(model_.vocab_size)));
     for (int t = 0; t < n; t++) {
@@ -109,8 +105,7 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
 const float* Engine::next_logits(Document& document, int row, Stop& stop) {
     document.positions = row + 1, document.shared = row, document.first_row = row;
     const Group g{0, 1, row, row + 1, 0, 0};
-    const bool done = in_parallel(
-        1, 1, stop, [&](int, int, Ticker& ticker) { kernels_.forward(model_, rows_, g, scratch_[0], ticker); });
+    const bool done = forward({&g, 1}, 1, stop);
     return done ? rows_.logits + static_cast<size_t>(row) * model_.vocab : nullptr;
 }
 
