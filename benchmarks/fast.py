@@ -63,7 +63,6 @@ class Contender:
     name: str
     make: Callable[[], Trainer]
     share: float = 1.0  # of the batches: less for the slow
-    runs: int = 1  # in a round
     seconds: list[float] = field(default_factory=list)  # a step
     losses: list[float] = field(default_factory=list)
     difference: float = 0.0  # of its losses from the first contender's
@@ -86,7 +85,7 @@ def contenders(config: Config, vocab_size: int, parameters: array[float], compil
     found = []
     for isa in _native.fast_isas():
         make = lambda isa=isa: FastTrainer(config, vocab_size, parameters, 1, isa)  # noqa: E731
-        found.append(Contender(f"fast {isa}", make, runs=8))
+        found.append(Contender(f"fast {isa}", make))
 
     def numpy() -> Trainer:
         from numpy_trainer import NumpyTrainer
@@ -134,10 +133,9 @@ def race(entered: list[Contender], batches: Sequence[Batch], rounds: int, clock:
         ready.append((one, trainer, prepared, len(some)))
     for _ in range(rounds):
         for one, trainer, prepared, steps in ready:
-            for _ in range(one.runs):
-                began = clock()
-                trainer.steps(prepared, RATE)
-                one.seconds.append((clock() - began) / steps)
+            began = clock()
+            trainer.steps(prepared, RATE)
+            one.seconds.append((clock() - began) / steps)
 
 
 def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> dict[str, Any]:
@@ -169,7 +167,7 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
     batches = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(steps)]
     entered = contenders(config, vocab_size, parameters, compiled)
     before = peaks()
-    race(entered, batches, rounds, time.process_time)
+    race(entered, batches, 8 * rounds, time.process_time)
     peak = {isa: max(value, before[isa]) for isa, value in peaks().items()}
     flops = work(config, vocab_size, batches) / (steps * batch_size)
     rows = [row(one, 1e6 / batch_size, flops, peak) for one in entered]
@@ -182,10 +180,9 @@ def two_threads(rounds: int) -> dict[str, Any]:
     session, parameters, vocab_size = start(config)
     batches = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(20)]
     entered = [
-        Contender(f"fast, threads {n}", lambda n=n: FastTrainer(config, vocab_size, parameters, n, ""), runs=4)
-        for n in (1, 2)
+        Contender(f"fast, threads {n}", lambda n=n: FastTrainer(config, vocab_size, parameters, n, "")) for n in (1, 2)
     ]
-    race(entered, batches, 3 * rounds, time.perf_counter)
+    race(entered, batches, 12 * rounds, time.perf_counter)
     rows = [row(one, 1e6 / 64, 0.0, {}) for one in entered]
     return {"what": "n_embd 64, batch 64", "unit": "wall us a document", "rows": rows}
 
@@ -197,7 +194,7 @@ def nanogpt(threads: int, rounds: int) -> dict[str, Any]:
     parameters = array("d", [rng.gauss(0, 0.08) for _ in range(NANOGPT.parameter_count(65))])
     fast = Contender(f"fast, threads {threads}", lambda: FastTrainer(NANOGPT, 65, parameters, threads, ""))
     entered = [fast, *torch_contenders(NANOGPT, 65, parameters, 1.0, threads, False)]
-    race(entered, batches, rounds, time.process_time if threads == 1 else time.perf_counter)
+    race(entered, batches, 2 * rounds, time.process_time if threads == 1 else time.perf_counter)
     unit = "CPU ms a step" if threads == 1 else "wall ms a step"
     rows = [row(one, 1e3, 0.0, {}) for one in entered]
     return {"what": f"nanoGPT's character setting, threads {threads}", "unit": unit, "rows": rows}
