@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import has_engine, skip_or_fail
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, opened
 
 from microgpt import MicroGPT, benchmarking, checkpoint, cli, files
@@ -156,6 +157,15 @@ def test_bench_measures_nothing_for_seconds_out_of_range(monkeypatch, capsys):
     monkeypatch.setattr(benchmarking.engines, "available", dict)
     for value in ("1e-9", "86400"):
         assert cli.main(["bench", f"--seconds={value}"]) == 0
+
+
+@pytest.mark.parametrize("engine", ["exact", "fast"])
+def test_bench_makes_and_scores_names_with_a_compiled_engine(engine):
+    if not has_engine(engine):
+        skip_or_fail("native", "the compiled engine was not built")
+    found = list(benchmarking.use(engine, 1e-9))
+    assert [one.what for one in found] == ["names generated", "names scored"]
+    assert all(one.low > 0 for one in found)
 
 
 def test_options_that_do_not_go_together_are_named(capsys, tmp_path, monkeypatch):

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from conftest import GOLDENS, TINY_DOCUMENTS, golden, has_engine
 
-from microgpt import Config, __version__
+from microgpt import Config, __version__, checkpoint, corpus
 from microgpt.cli import main
 from microgpt.options import build_parser, flag
+from microgpt.training import Session
 
 FLAGS = ["--n-embd", "4", "--n-head", "2", "--block-size", "5", "--steps", "12"]
 Run = Callable[..., tuple[int, str, str]]
@@ -130,6 +131,8 @@ def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(run: Run
     before = Path(model).read_bytes()
     assert run("train", "list.txt", "--resume", "-q")[0] == 0
     assert Path(model).read_bytes() == before
+    for preset in ("good", "reference"):  # n_embd of the reference: 16
+        assert run("train", "list.txt", "--resume", "--preset", preset)[0] == 2
     code, _, err = run("train", "list.txt", "--resume", "--n-embd", "8")
     assert code == 2 and "n_embd 4, not 8" in err
     assert run("train", "list.txt", "--resume", "-o", "none.safetensors")[0] == 66
@@ -143,6 +146,20 @@ def test_log_and_plot_hold_the_losses(run: Run) -> None:
     root = xml.etree.ElementTree.parse("p.svg").getroot()
     (curve,) = root.findall("{http://www.w3.org/2000/svg}polyline")
     assert len(curve.attrib["points"].split()) == 12
+
+
+def test_a_resumed_run_goes_on_with_its_log_and_trace(run: Run) -> None:
+    files = ["--log", "l.jsonl", "--trace", "t.jsonl"]
+    assert run("train", "list.txt", *FLAGS, "-q", *files)[0] == 0
+    whole = Path("t.jsonl").read_text()
+    part = Session.start(checkpoint.load("list.safetensors").config, corpus.read(["list.txt"]), "auto")
+    next(part.run(lambda: False, every=7))
+    checkpoint.save("list.safetensors", part.checkpoint())
+    assert 0 < part.step < 12
+    Path("t.jsonl").write_text(whole[:-20])  # steps that were not saved, and a line cut short
+    assert run("train", "list.txt", "--resume", "-q", *files)[0] == 0
+    assert Path("t.jsonl").read_text() == whole
+    assert [json.loads(line)["step"] for line in Path("l.jsonl").read_text().splitlines()] == list(range(1, 13))
 
 
 @pytest.mark.parametrize("option", ["-o", "--trace", "--log", "--plot"])
@@ -225,6 +242,8 @@ def test_eval_sets_the_model_beside_ngrams_on_one_split(run: Run, model: str) ->
     assert run("train", "list.txt", *FLAGS, "--val", "0.25", "-q", "-o", "v.safetensors")[0] == 0
     again = json.loads(run("eval", "v.safetensors", "list.txt", "--json", "-q")[1])
     assert again == found
+    code, _, err = run("eval", "v.safetensors", "list.txt", "--holdout", "0.5")
+    assert code == 2 and "held out 0.25 of this list" in err
     code, out, err = run("eval", model, "list.txt")
     assert code == 0 and "was trained on this whole list" in err and out.startswith("model ")
 
@@ -302,6 +321,19 @@ def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) 
         assert (code, out) == (2, "") and err.startswith("microgpt: error: ") and "Traceback" not in err
 
 
+def test_options_may_stand_between_the_arguments(run: Run, model: str) -> None:
+    Path("-x.txt").write_text("ab")
+    for first, then in (
+        (["score", model, "list.txt", "--bits"], ["score", model, "--bits", "list.txt"]),
+        (["explain", model, "ab", "--json"], ["explain", model, "--json", "ab"]),
+        (["eval", model, "list.txt", "--json"], ["eval", model, "--json", "list.txt"]),
+        (["train", *FLAGS, "--", "list.txt", "-x.txt"], ["train", "list.txt", *FLAGS, "./-x.txt"]),
+    ):
+        assert run(*then)[:2] == run(*first)[:2]
+    code, _, err = run("sample", "--novel", model, "-n", "3")
+    assert code == 2 and f"microgpt sample {model} --novel" in err
+
+
 def test_no_model_or_several_in_the_folder_is_an_error_that_says_which(run: Run, model: str) -> None:
     Path("b.safetensors").write_bytes(Path(model).read_bytes())
     code, _, err = run("sample")
@@ -316,6 +348,18 @@ def test_colour_is_for_terminals_unless_asked_for(run: Run, monkeypatch: pytest.
     assert "\x1b" in run(*flags)[1]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in run(*flags)[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_remarks_that_cannot_be_written_cost_nothing_but_themselves(run: Run) -> None:
+    expected = {f"train list.txt {' '.join(FLAGS)}": 0, "score none.safetensors": 66, "train list.txt --steps x": 2}
+    for words, code in expected.items():
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "microgpt", *words.split()], stderr=full, stdout=subprocess.PIPE
+            )
+        assert done.returncode == code
+    assert checkpoint.load("list.safetensors").state.step == 12
 
 
 def test_a_closed_pipe_ends_quietly(model: str) -> None:

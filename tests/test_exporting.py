@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import TINY, TINY_DOCUMENTS
+from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
 from page_support import assert_shows, chromium, node
 
 from microgpt import MicroGPT, checkpoint, exporting
 from microgpt.errors import ConfigError
+from microgpt.journey import exported
 
 HOSTILE = [
     "</script><script>window.hit=1</script>",
@@ -124,6 +125,18 @@ def test_files_of_others_are_not_overwritten(folder: Path) -> None:
     assert output.read_text() == "<title>my page</title>"
     assert export(str(path), "--to", "html", "-o", str(output), "--force").returncode == 0
     assert export(str(path), "--to", "html", "-o", str(output)).returncode == 0
+
+
+def test_a_module_of_a_windows_model_is_checked_over_the_one_block_that_it_knows(folder: Path) -> None:
+    _, path = trained(folder, ["abcdefgh", "hgfedcba"], windows=True, block_size=3)
+    output = folder / "windows.js"
+    for _ in range(2):  # the second time it is ours, and so are its types
+        done = export(str(path), "--to", "js", "-o", str(output))
+        assert done.returncode == 0, done.stderr
+    if "not checked" in done.stderr:
+        skip_or_fail("node", "node is not installed")
+    assert float(done.stderr.split("largest difference ")[1].split()[0]) <= exporting.CLOSE
+    assert exported.verify(str(output), str(path), None).answer == "same"
 
 
 def test_unknown_form_is_named(folder: Path) -> None:

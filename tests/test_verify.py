@@ -265,6 +265,12 @@ def test_the_command_says_same_and_different_by_its_exit_code(
     assert told["answer"] == "different"
     assert told["cases"][0]["difference"]["what"] == "gradients"
     assert json.loads(report.read_text())[0] == told
+    written = ["verify", str(tmp_path / "one.py"), *flags, "--report"]
+    assert main([*written, str(report)]) == 0 and json.loads(report.read_text())[0]["answer"] == "same"
+    assert main([*written, str(tmp_path / "data.txt")]) == 73 and (tmp_path / "data.txt").read_bytes() == DATA
+    assert main([*written, str(tmp_path / "none" / "report.json")]) == 73
+    for wrong in (["--steps", "0"], ["--ulps", "-1", "--level", "ulp"], ["--fresh", "-1"]):
+        assert main(["verify", str(tmp_path / "one.py"), *wrong]) == 2
     assert main(["verify", str(tmp_path / "two.py"), *flags, "--gradients"]) == 1
     assert main(["verify", str(tmp_path / "none.py"), *flags]) == 66
     assert main(["verify"]) == 2

@@ -88,7 +88,7 @@ def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
             yield Measurement(**asdict(found) | {"ratio": scalar.median / found.median})
     for name in installed:
         if name != "scalar":
-            yield from _use(name, seconds)
+            yield from use(name, seconds)
 
 
 def _training(label: str, config: Config, engine: str, affordable: int, seconds: float) -> Measurement:
@@ -106,7 +106,7 @@ def _training(label: str, config: Config, engine: str, affordable: int, seconds:
     return _repeat(f"training step, {label}", engine, "us", run, seconds)
 
 
-def _use(engine: str, seconds: float) -> Iterator[Measurement]:
+def use(engine: str, seconds: float) -> Iterator[Measurement]:
     """Names a second, made and scored by a trained reference model."""
     model = MicroGPT(engine=engine).fit(corpus.builtin().documents)
     names = corpus.builtin().documents[:10_000]
@@ -115,7 +115,7 @@ def _use(engine: str, seconds: float) -> Iterator[Measurement]:
     tokens = [model.tokenizer_.encode(name) for name in names]
 
     def generate() -> float:
-        return 10_000 / _cpu(lambda: make(10_000, coins, [], 0.5, 0, 1.0, _never))
+        return 10_000 / _cpu(lambda: make(10_000, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, _never))
 
     def score() -> float:
         return 10_000 / _cpu(lambda: model.engine_.log_probabilities(tokens, _never))

@@ -9,7 +9,7 @@ import traceback
 import warnings
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 
@@ -76,6 +76,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(error)
 
 
+class _Remarks(TextIOWrapper):
+    """stderr: what cannot be written there is lost, and nothing else."""
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            super().flush()
+
+
 def _prepare_streams() -> None:
     """UTF-8 whatever the locale; a stream that was closed swallows what is written to it."""
     for name in ("stdout", "stderr"):
@@ -84,6 +97,8 @@ def _prepare_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if type(sys.stderr) is TextIOWrapper:  # the interpreter's own, not one that a caller put there
+        sys.stderr = _Remarks(sys.stderr.detach(), "utf-8", "backslashreplace", line_buffering=True)
 
 
 @contextmanager

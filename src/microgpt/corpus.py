@@ -142,14 +142,22 @@ def _column(text: str, column: str, where: str) -> list[str]:
     else:
         head = text.split("\n", 1)[0]
         delimiter = next((mark for mark in "\t,;" if mark in head), ",")
-        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be as long as a line of text
+        rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
+        values, line = [], 1  # where the row begins: a cell in quotes may go on over many lines
         try:
             if column not in (rows.fieldnames or []):
                 _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
-            values = [row[column] or "" for row in rows]
+            line = rows.line_num + 1
+            for row in rows:
+                values.append(row[column] or "")
+                line = rows.line_num + 1
         except csv.Error as error:
-            place = f"{where}, line {rows.line_num + 1}"
-            raise DataError(f"the table cannot be read: {error}", where=place) from error
+            raise DataError(
+                f"the table cannot be read: {error}",
+                where=f"{where}, row that begins in line {line}",
+                fix='a cell that begins with " ends with one; those within it are doubled',
+            ) from error
     return [document for document in map(one_line, values) if document]
 
 

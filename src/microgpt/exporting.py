@@ -14,7 +14,7 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from .serving import assembly
 
 _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"
+_TYPES_MARK = "/** A microgpt model. Token ids"
+CLOSE = 1e-12  # nats by which JavaScript's log p of a string may differ; measured: 4e-15 on names
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Format:
 
 def is_ours(start: bytes) -> bool:
     """Whether these first bytes of a file are an export's: then it may be overwritten."""
-    return _JS_MARK.encode() in start[:200] or _HTML_MARK.encode() in start[:4000]
+    return start.startswith((_JS_MARK.encode(), _TYPES_MARK.encode())) or _HTML_MARK.encode() in start[:4000]
 
 
 def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict[str, Any]:
@@ -137,7 +139,8 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         raise MissingPartError("node, which reads the module, is not installed", fix="install node, or --no-check")
     texts = ["", *model.tokenizer.alphabet[:200], "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size]]
     engine = engine_class("auto")(model.config, model.tokenizer.vocab_size, model.state)
-    scores = scoring.score(engine, model.tokenizer, model.config, texts, lambda: False)
+    one_block = replace(model.config, windows=False)  # which is what the module knows
+    scores = scoring.score(engine, model.tokenizer, one_block, texts, lambda: False)
     expected = [one.log_probability for one in scores]
     script = (
         "const { score } = await import(process.argv[1]);"

@@ -195,13 +195,19 @@ def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: 
 
 
 class Log:
-    """A text file that grows line by line, readable while it grows, on disk when closed."""
+    """A text file that grows line by line, readable while it grows, on disk when closed.
 
-    def __init__(self, path: StrPath, *, system: System = SYSTEM) -> None:
+    keep: how many bytes of what stands there remain, to go on after them.
+    """
+
+    def __init__(self, path: StrPath, keep: int = 0, *, system: System = SYSTEM) -> None:
         _require_path(path)
         self._path, self._system = path, system
+        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_APPEND if keep else os.O_TRUNC)
         try:
-            self._descriptor = system.open(os.fspath(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+            if keep:
+                os.truncate(path, keep)
+            self._descriptor = system.open(os.fspath(path), flags, 0o666)
         except OSError as error:
             _fail_to_write(path, error, 0)
 

@@ -82,6 +82,18 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
 
+    _mixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's, but options may also stand between a verb's arguments (of which -- makes an end)."""
+        if self._mixed or self._subparsers is not None or "--" in (args or ()):
+            return super().parse_known_args(args, namespace)
+        self._mixed = True  # what follows calls this method
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._mixed = False
+
     def error(self, message: str) -> NoReturn:
         """Raise a ConfigError with argparse's message."""
         raise ConfigError(message, fix=f"{self.prog} --help")
@@ -169,7 +181,7 @@ def _score(p: Parser) -> None:
 
 def _eval(p: Parser) -> None:
     p.add_argument("paths", nargs="+", metavar="[MODEL] FILE", help="a model to measure, and documents")
-    p.add_argument("--holdout", type=_reader("holdout"), default=0.1, metavar="SHARE", help="measured on (%(default)s)")
+    p.add_argument("--holdout", type=_reader("holdout"), metavar="SHARE", help="measured on (0.1)")
     _corpus_flags(p)
     _config_flags(p, leave_out=("val",))
     p.add_argument("--json", action="store_true", help="one object")

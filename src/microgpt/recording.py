@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Sequence
 
@@ -18,13 +19,13 @@ _WIDTH, _HEIGHT, _MARGIN = 720, 360, 48
 class Recorder:
     """Takes blocks of steps, writes the files that were asked for."""
 
-    def __init__(self, trace: str | None, log: str | None, plot: str | None, force: bool) -> None:
+    def __init__(self, trace: str | None, log: str | None, plot: str | None, force: bool, done: int = 0) -> None:
+        """done: steps of the run made before; a trace or a log of them is gone on with."""
         for path in filter(None, (trace, log)):
             files.require_replaceable(path, _is_jsonl_of_ours, force)
         if plot:
             files.require_replaceable(plot, lambda start: _SVG_MARK.encode() in start, force)
-        self._trace = files.Log(trace) if trace else None
-        self._log = files.Log(log) if log else None
+        self._trace, self._log = (files.Log(path, _kept(path, done)) if path else None for path in (trace, log))
         self._plot = plot
         self._losses: list[float] = []
         self._began = time.perf_counter()
@@ -60,6 +61,17 @@ def trace_line(step: Step, engine: Engine) -> dict[str, object]:
     """One step at full precision: the hash is over all parameters as little-endian float64."""
     digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
     return {"step": step.step, "loss": step.loss, "loss_hex": step.loss.hex(), "params_sha256": digest}
+
+
+def _kept(path: str, done: int) -> int:
+    """Bytes of the lines of the first `done` steps, whole ones in order, at the beginning of a trace or a log."""
+    kept = 0
+    if done and os.path.isfile(path):
+        for line in files.read(path).splitlines(keepends=True):
+            if not line.endswith(b"\n") or not line.startswith(b'{"step": ') or json.loads(line)["step"] > done:
+                break
+            kept += len(line)
+    return kept
 
 
 def _is_jsonl_of_ours(start: bytes) -> bool:

@@ -18,6 +18,8 @@ from ..training import Interrupt, Session
 from . import Face, looks_like_model, never, print_json
 from .train import INTERRUPTED, config_from
 
+_HOLDOUT = 0.1  # share of the documents
+
 
 def evaluate(args: Namespace, face: Face) -> int:
     """Nats a token on held-out documents, beside what counting reaches on the same split."""
@@ -30,7 +32,7 @@ def evaluate(args: Namespace, face: Face) -> int:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
-        args.val = args.holdout
+        args.val = _HOLDOUT if args.holdout is None else args.holdout
         session = Session.start(config_from(args, source.documents), source, args.engine, args.threads)
         if _train_quietly(session, face):
             return INTERRUPTED[signal.SIGINT]
@@ -60,8 +62,14 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
     same = source.fingerprint() == data.fingerprint
     if same and not checkpoint.config.val:
         face.say("the model was trained on this whole list: its loss here is no measure of new strings")
+    if same and checkpoint.config.val and args.holdout is not None:
+        raise ConfigError(
+            f"the model held out {checkpoint.config.val:g} of this list when it was trained, and is measured on that",
+            where="option --holdout",
+            fix="leave it out",
+        )
     if not (same and checkpoint.config.val):
-        values = checkpoint.config.to_dict() | {"val": args.holdout}
+        values = checkpoint.config.to_dict() | {"val": _HOLDOUT if args.holdout is None else args.holdout}
         checkpoint.config = Config.from_dict(values)
         checkpoint.data = checkpoints.Data.of(source)
     session = Session.resume(checkpoint, source, args.engine, args.threads)

@@ -34,6 +34,8 @@ def export(args: Namespace, face: Face) -> int:
         try:
             difference, by = form.check(model, output.read_text(encoding="utf-8"))
             face.say(f"read back: largest difference {difference:.1e} ({by})")
+            if not difference <= exporting.CLOSE:
+                raise MicrogptError("what was written is not the model", where=str(output), fix="please report it")
         except MissingPartError as error:
             face.say(f"not checked: {error.what}")
     return 0

@@ -7,12 +7,19 @@ from argparse import Namespace
 from collections.abc import Iterable
 
 from .. import corpus, scoring
+from ..errors import ConfigError, quote
 from ..randomness import fresh_seed
 from . import SHORT, Face, load_model, looks_like_model, never, print_json
 
 
 def sample(args: Namespace, face: Face) -> int:
     """New strings, one a line."""
+    if args.model is None and isinstance(args.novel, str) and looks_like_model(args.novel):
+        raise ConfigError(
+            "--novel takes a list, and this is a model",
+            where=f"option --novel, {quote(args.novel)}",
+            fix=f"the model first: microgpt sample {args.novel} --novel",
+        )
     model = load_model(args.model)
     seed = fresh_seed() if args.seed is None else args.seed
     novel = corpus.read([args.novel]).documents if isinstance(args.novel, str) else bool(args.novel)

@@ -17,7 +17,7 @@ from .. import corpus, files, reference, scoring
 from ..config import Config
 from ..errors import ConfigError, MicrogptError, StorageError
 from ..progress import progress
-from ..recipes import recipe
+from ..recipes import PRESETS, recipe
 from ..recording import Recorder
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session, settle_block_size
@@ -35,7 +35,7 @@ def train(args: Namespace, face: Face) -> int:
     with ExitStack() as stack:
         stack.enter_context(files.lock(output.path))
         session = _session(args, output.path)
-        recorder = Recorder(args.trace, args.log, args.plot, args.force)
+        recorder = Recorder(args.trace, args.log, args.plot, args.force, session.step)
         stack.callback(recorder.close)
         _announce(session, args, face)
         code = _train(session, recorder, args, output, face)
@@ -107,6 +107,10 @@ def _wanted(args: Namespace, documents: list[str]) -> dict[str, Any]:
     given = {name: value for name, value in named.items() if value is not None}
     if "block_size" in given:
         given["block_size"] = settle_block_size(given["block_size"], documents)
+    if args.preset == "reference":  # which must be what a run to resume has, and is what a new one gets
+        return {
+            name: getattr(Config(), name) for preset in PRESETS.values() if preset for name in preset.fields
+        } | given
     return (recipe(args.preset, documents, given.get("num_steps")) if args.preset else {}) | given
 
 

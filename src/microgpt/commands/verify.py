@@ -21,8 +21,13 @@ def verify(args: Namespace, face: Face) -> int:
     """Exit code 0: the same on every case looked at. 1: not, or not shown to be."""
     if bool(args.what) == bool(args.cmd):
         raise ConfigError("one program is needed: WHAT or --cmd", where="argument WHAT", fix="microgpt verify FILE.py")
+    if args.report:
+        files.require_replaceable(args.report, _is_report, args.force)
     if args.what and exported.is_model(args.what):
         return _verify_model(args, face)
+    for name in ("steps", "fresh", "ulps"):
+        if getattr(args, name) is not None:
+            check_range(name, getattr(args, name), True, 1 if name == "steps" else 0, 10**9)
     check_range("seconds", args.seconds, False, 0, 1e6, open_low=True)
     check_range("memory", args.memory, False, 0, 1e6, open_low=True)
     limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
@@ -48,8 +53,7 @@ def verify(args: Namespace, face: Face) -> int:
         kept = form.check(original.source, variant.source)
         _tell(args, face, kept.to_dict(), form.render(kept), reports)
         right &= not kept.broken
-    if args.report:
-        files.write(args.report, (json.dumps(reports, indent=1) + "\n").encode())
+    _write_report(args, reports)
     return 0 if right else 1
 
 
@@ -64,9 +68,17 @@ def _verify_model(args: Namespace, face: Face) -> int:
     verdict = exported.verify(args.what, args.original, args.data)
     reports: list[dict[str, Any]] = []
     _tell(args, face, verdict.to_dict(), render(verdict), reports)
-    if args.report:
-        files.write(args.report, (json.dumps(reports, indent=1) + "\n").encode())
+    _write_report(args, reports)
     return verdict.exit_code
+
+
+def _is_report(start: bytes) -> bool:
+    return start.startswith(tuple(b'[\n {\n  "%s": ' % first for first in (b"python", b"original", b"program")))
+
+
+def _write_report(args: Namespace, reports: list[dict[str, Any]]) -> None:
+    if args.report:
+        files.save(args.report, (json.dumps(reports, indent=1) + "\n").encode())
 
 
 def _programs(args: Namespace, python: str, limits: Limits) -> tuple[Program, Program]:

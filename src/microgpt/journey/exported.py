@@ -20,7 +20,6 @@ from .verify import CaseResult, Verdict
 NUMBERS = ("parameters", "m", "v")
 SUFFIXES = (".safetensors", ".html", ".js")
 COMPARES = "every bit of every number it holds"
-IN_NODE = 1e-12  # nats by which JavaScript's log p of a string may differ; measured: 4e-15 on names
 
 
 def is_model(what: str) -> bool:
@@ -136,5 +135,5 @@ def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
         result.notes.append(f"weights compared, nothing run: {error.what}")
         return
     result.notes.append(f"{by}: largest difference {apart:.1e}")
-    if not apart <= IN_NODE:
-        result.answer, result.explanation = "different", f"its scores differ by more than {IN_NODE:g} nats"
+    if not apart <= exporting.CLOSE:
+        result.answer, result.explanation = "different", f"its scores differ by more than {exporting.CLOSE:g} nats"

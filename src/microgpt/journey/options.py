@@ -51,6 +51,7 @@ def add_verify(p: Any) -> None:
     p.add_argument("--seconds", type=float, default=3600.0, metavar="S", help="wall time one run may take (3600)")
     p.add_argument("--memory", type=float, default=4.0, metavar="GB", help="memory one run may take (4)")
     p.add_argument("--report", metavar="FILE", help="write the verdict as JSON")
+    p.add_argument("--force", action="store_true", help="overwrite a FILE that microgpt did not write")
     p.add_argument("--json", action="store_true", help="print the verdict as JSON")
 
 
