@@ -85,7 +85,7 @@ class Parser(argparse.ArgumentParser):
     _mixed = False
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse's, but options may also stand between a verb's arguments (of which -- makes an end)."""
+        """As argparse's, but options may stand between a verb's arguments too, unless there is a --."""
         if self._mixed or self._subparsers is not None or "--" in (args or ()):
             return super().parse_known_args(args, namespace)
         self._mixed = True  # what follows calls this method

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 
@@ -68,7 +69,8 @@ def _kept(path: str, done: int) -> int:
     kept = 0
     if done and os.path.isfile(path):
         for line in files.read(path).splitlines(keepends=True):
-            if not line.endswith(b"\n") or not line.startswith(b'{"step": ') or json.loads(line)["step"] > done:
+            step = re.match(rb'{"step": (\d{1,12}),.*}\n$', line)
+            if not step or int(step[1]) > done:
                 break
             kept += len(line)
     return kept
