@@ -123,6 +123,7 @@ class Engine(Protocol):
         part of the result.
         top_k: keep the k most probable tokens, 0 for all. top_p: then keep the fewest tokens, most
         probable first, whose probabilities sum to at least p, 1.0 for all. Ties: lower id first.
+        Raises ValueError for a start of no tokens, or of more than block_size.
         """
         ...
 

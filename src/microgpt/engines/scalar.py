@@ -88,6 +88,8 @@ class ScalarEngine:
         top_p: float,
         stop: Stop,
     ) -> Generated:
+        if not 1 <= len(start) <= self._config.block_size:
+            raise ValueError("the start has 1 to block_size tokens")
         documents: list[list[int]] = []
         used = 0
         longest = self._config.block_size + 1 - len(start)
