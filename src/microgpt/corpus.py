@@ -155,7 +155,7 @@ def _column(text: str, column: str, where: str) -> list[str]:
         except csv.Error as error:
             raise DataError(
                 f"the table cannot be read: {error}",
-                where=f"{where}, row that begins in line {line}",
+                where=f"{where}, line {line}",
                 fix='a cell that begins with " ends with one; those within it are doubled',
             ) from error
     return [document for document in map(one_line, values) if document]

@@ -78,7 +78,7 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
 }
 
 // The products that give the weight gradients, in the order in which the backward pass comes by, and the parts of them,
-// and of the tables, that threads take.
+// and of the embeddings, that threads take.
 void Engine::make_items() {
     const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
     constexpr int kItem = 4096;  // weights in a part, about: small, so that threads end together

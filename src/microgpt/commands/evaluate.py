@@ -18,9 +18,6 @@ from ..training import Interrupt, Session
 from . import Face, looks_like_model, never, print_json
 from .train import INTERRUPTED, config_from
 
-_HOLDOUT = 0.1  # share of the documents
-
-
 def evaluate(args: Namespace, face: Face) -> int:
     """Nats a token on held-out documents, beside what counting reaches on the same split."""
     model_path = args.paths[0] if looks_like_model(args.paths[0]) else None
@@ -32,7 +29,7 @@ def evaluate(args: Namespace, face: Face) -> int:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
-        args.val = _HOLDOUT if args.holdout is None else args.holdout
+        args.val = _share(args)
         session = Session.start(config_from(args, source.documents), source, args.engine, args.threads)
         if _train_quietly(session, face):
             return INTERRUPTED[signal.SIGINT]
@@ -52,6 +49,11 @@ def evaluate(args: Namespace, face: Face) -> int:
     return 0
 
 
+def _share(args: Namespace) -> float:
+    """Of the documents, to hold out."""
+    return 0.1 if args.holdout is None else float(args.holdout)
+
+
 def _measures(found: scoring.Evaluation) -> dict[str, float]:
     return {"nats_per_token": found.loss, "bits_per_token": found.bits, "perplexity": found.perplexity}
 
@@ -69,7 +71,7 @@ def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args:
             fix="leave it out",
         )
     if not (same and checkpoint.config.val):
-        values = checkpoint.config.to_dict() | {"val": _HOLDOUT if args.holdout is None else args.holdout}
+        values = checkpoint.config.to_dict() | {"val": _share(args)}
         checkpoint.config = Config.from_dict(values)
         checkpoint.data = checkpoints.Data.of(source)
     session = Session.resume(checkpoint, source, args.engine, args.threads)
