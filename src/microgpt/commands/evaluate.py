@@ -18,6 +18,7 @@ from ..training import Interrupt, Session
 from . import Face, looks_like_model, never, print_json
 from .train import INTERRUPTED, config_from
 
+
 def evaluate(args: Namespace, face: Face) -> int:
     """Nats a token on held-out documents, beside what counting reaches on the same split."""
     model_path = args.paths[0] if looks_like_model(args.paths[0]) else None
