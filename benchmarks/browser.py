@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from page_support import chromium  # noqa: E402
 
 from microgpt import MicroGPT  # noqa: E402
-from microgpt.serving import assembly  # noqa: E402
+from microgpt.page import assembly  # noqa: E402
 
 SAMPLE = {"n": 20, "seed": 7}
 

@@ -16,8 +16,10 @@ from microgpt.config import Config
 from microgpt.errors import MissingPartError
 
 HERE = Path(__file__).parent
-SHARED = HERE.parent.parent / "shared"
-NAMES = HERE.parent / "src" / "microgpt" / "data" / "names.txt"
+ROOT = HERE.parent
+SHARED = ROOT.parent / "shared"
+NAMES = ROOT / "src" / "microgpt" / "data" / "names.txt"
+EDITIONS = ROOT / "src" / "microgpt" / "editions"
 
 
 def skip_or_fail(part: str, why: str) -> None:

@@ -9,17 +9,15 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import skip_or_fail
+from conftest import EDITIONS, ROOT, skip_or_fail
 
 from microgpt import MicroGPT
 
-ROOT = Path(__file__).resolve().parent.parent
-EDITION = ROOT / "editions" / "microgpt.js"
-PAGE = ROOT / "src" / "microgpt" / "serving" / "page"
+EDITION = EDITIONS / "microgpt.js"
+PAGE = ROOT / "src" / "microgpt" / "page"
 
 
 def node(script: str, *arguments: str, timeout: float = 120) -> str:

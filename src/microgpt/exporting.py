@@ -22,7 +22,7 @@ from typing import Any
 from . import __version__, checkpoint, corpus, scoring
 from .engines import engine_class
 from .errors import CheckpointError, ConfigError, MicrogptError, MissingPartError, quote
-from .serving import assembly
+from .page import assembly
 
 _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"

@@ -20,7 +20,7 @@ from .tokenizer import Tokenizer
 from .training import Interrupt, Session, Step, settle_block_size
 
 if TYPE_CHECKING:
-    from .engines.torch import TorchGPT
+    from .pytorch import TorchGPT
 
 Documents = Iterable[str] | os.PathLike[str]
 _LIVE = ("config_", "tokenizer_", "engine_", "_session", "_checkpoint")  # made again from a checkpoint's bytes
@@ -305,7 +305,7 @@ class MicroGPT:
 
     def to_torch(self) -> TorchGPT:
         """The model as a `torch.nn.Module` in float64 (needs PyTorch)."""
-        from .engines.torch import TorchGPT
+        from .pytorch import TorchGPT
 
         self._require_fitted()
         return TorchGPT.from_state(self.config_, self.tokenizer_, self.engine_.state())

@@ -15,8 +15,8 @@ from ..journey import analyze as analysis
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
-from ..journey.programs import python_program, reference_program
-from ..journey.verify import Case, Verifier, cases_for
+from ..verify.programs import python_program, reference_program
+from ..verify.verifier import Case, Verifier, cases_for
 from . import Face
 
 

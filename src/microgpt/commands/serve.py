@@ -15,7 +15,8 @@ from . import Face
 def serve(args: Namespace, face: Face) -> int:
     """Serve until a signal comes."""
     try:
-        from ..serving import app, assembly, guard, server
+        from ..page import assembly
+        from ..serving import app, guard, server
     except ImportError as error:
         raise MissingPartError(
             f"serving needs a part that is not installed: {error.name}", fix="pip install 'microgpt-exact[serve]'"

@@ -10,10 +10,11 @@ from typing import Any
 from .. import corpus, files
 from ..config import check_range
 from ..errors import ConfigError
-from ..journey import exported, form, gradients, programs
-from ..journey.programs import Program
-from ..journey.sandbox import Limits
-from ..journey.verify import Verdict, Verifier, cases_for, render
+from ..journey import form
+from ..verify import exported, gradients, programs
+from ..verify.programs import Program
+from ..verify.sandbox import Limits
+from ..verify.verifier import Verdict, Verifier, cases_for, render
 from . import Face
 
 

@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, DataError, MissingPartError, quote
+from ..verify.verifier import Verdict, render
 from .form import size_of
-from .verify import Verdict, render
 
 TOKEN = "GITHUB_TOKEN"  # the variable's name
 TIMEOUT = 30.0  # seconds for one request

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, reference
+from ..verify.compare import LEVELS
+from ..verify.programs import Program, Settings, command_program, python_program, reference_program
+from ..verify.verifier import Case, Verifier
 from . import steps
-from .compare import LEVELS
 from .form import Size, script_size_of, size_of
-from .programs import Program, Settings, command_program, python_program, reference_program
-from .verify import Case, Verifier
 
 CERTIFIED = ("short.py", "vector.py", "golf.py", "ladder/6_gpt.py")  # claim to be the reference, bit for bit
 TEACHING = tuple(

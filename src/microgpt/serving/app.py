@@ -26,10 +26,10 @@ from ..config import Config
 from ..engines import Stop
 from ..errors import ConfigError, DataError, MicrogptError, NotFittedError, StoppedError
 from ..model import MicroGPT
+from ..page import assembly
 from ..randomness import Draws, fresh_seed
 from ..recipes import recipe
 from ..training import Session
-from . import assembly
 from .jobs import BusyError, Jobs, Watch
 from .schemas import (
     ErrorAnswer,

@@ -13,7 +13,7 @@ from page_support import assert_shows, chromium, node
 
 from microgpt import MicroGPT, checkpoint, exporting
 from microgpt.errors import ConfigError
-from microgpt.journey import exported
+from microgpt.verify import exported
 
 HOSTILE = [
     "</script><script>window.hit=1</script>",

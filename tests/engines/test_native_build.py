@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from native_build import ROOT, build, can_build, run
+from conftest import ROOT
+from native_build import build, can_build, run
 
 ABOUT = """
 import importlib.util as u
@@ -28,7 +29,7 @@ def judge(module: Path, choice: str, **environment: str) -> subprocess.Completed
     """The tests of the exact engine whose names match `choice`, on that module."""
     return run(
         sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-k", choice,
-        ROOT / "tests" / "test_exact_engine.py", ROOT / "tests" / "test_exact_misuse.py",
+        ROOT / "tests" / "engines" / "test_exact_engine.py", ROOT / "tests" / "engines" / "test_exact_misuse.py",
         MICROGPT_TEST_NATIVE=str(module), **environment,
     )  # fmt: skip
 

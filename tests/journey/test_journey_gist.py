@@ -13,15 +13,15 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import HERE
+from conftest import EDITIONS, HERE
 from zoo.base import DATA, changed, small_reference
 from zoo.wrong import STACK_WALK
 
 from microgpt.cli import main
 from microgpt.errors import ConfigError, DataError, MissingPartError
 from microgpt.journey.gist import Gist, prepare, publish
-from microgpt.journey.programs import Program
-from microgpt.journey.verify import Verifier, cases_for
+from microgpt.verify.programs import Program
+from microgpt.verify.verifier import Verifier, cases_for
 
 PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))["operations"]
 
@@ -166,7 +166,7 @@ def test_the_command_writes_a_folder_whose_program_runs_and_publishes_only_when_
     server: GistServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    edition, folder = str(HERE.parent / "editions" / "golf.py"), tmp_path / "gist"
+    edition, folder = str(EDITIONS / "golf.py"), tmp_path / "gist"
     flags = ["journey", "gist", edition, "-o", str(folder), "--steps", "1", "--api", address(server)]
     assert main(flags) == 0
     assert server.requests == []

@@ -19,13 +19,14 @@ from zoo.wrong import STACK_WALK, WRONG
 from microgpt import engines
 from microgpt.cli import main
 from microgpt.errors import ConfigError, DataError, InputError, quote
-from microgpt.journey import form, gradients
-from microgpt.journey.compare import LEVELS, ulps_apart
-from microgpt.journey.programs import Program, Settings, command_program, engine_program, program, reference_program
-from microgpt.journey.recording import parse
-from microgpt.journey.rewrite import replaced, steps_place, with_settings
-from microgpt.journey.sandbox import Limits, Outcome
-from microgpt.journey.verify import Verdict, Verifier, cases_for, render
+from microgpt.journey import form
+from microgpt.verify import gradients
+from microgpt.verify.compare import LEVELS, ulps_apart
+from microgpt.verify.programs import Program, Settings, command_program, engine_program, program, reference_program
+from microgpt.verify.recording import parse
+from microgpt.verify.rewrite import replaced, steps_place, with_settings
+from microgpt.verify.sandbox import Limits, Outcome
+from microgpt.verify.verifier import Verdict, Verifier, cases_for, render
 
 SEED_SCRIPT = SHARED / "seed" / "microgpt.py"
 ONE_CASE = cases_for([("twelve names", DATA)], steps=2)

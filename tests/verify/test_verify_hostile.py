@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from zoo.base import DATA, small_reference
 
-from microgpt.journey.programs import Program
-from microgpt.journey.sandbox import Limits
-from microgpt.journey.verify import Verifier, cases_for, render
+from microgpt.verify.programs import Program
+from microgpt.verify.sandbox import Limits
+from microgpt.verify.verifier import Verifier, cases_for, render
 
 LIMITS = Limits(seconds=3.0, memory=1 << 30, output=8 << 20, files=16 << 20, processes=32)
 CASES = cases_for([("twelve names", DATA)])
@@ -179,7 +179,7 @@ def test_a_program_that_learnt_the_output_by_heart_fails_at_a_fresh_data_set(ver
 def test_an_interrupted_verify_takes_its_programs_with_it(tmp_path: Path) -> None:
     marker = f"verify-marker-killed-{os.getpid()}"
     (tmp_path / "loop.py").write_text("while True:\n    pass\n")
-    code = "from microgpt.journey.programs import *\npython_program('loop.py').run(Settings(b''), 0, None)\n"
+    code = "from microgpt.verify.programs import *\npython_program('loop.py').run(Settings(b''), 0, None)\n"
     parent = subprocess.Popen(
         [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PATH": f"{os.environ['PATH']}:/{marker}"}
     )

@@ -9,10 +9,10 @@ import hashlib
 import json
 
 import pytest
-from conftest import HERE, SHARED
+from conftest import EDITIONS, SHARED
 
 from microgpt.journey import ledger
-from microgpt.journey.programs import Interest, Settings, python_program
+from microgpt.verify.programs import Interest, Settings, python_program
 
 
 @pytest.mark.soak
@@ -23,7 +23,7 @@ def test_a_whole_run_of_an_edition_is_the_recorded_one(name: str, data: str) -> 
     if not SHARED.is_dir():
         pytest.skip("the folder ../shared is not here")
     golden = json.loads((SHARED / "golden" / f"{data}.json").read_text())
-    program = python_program(str(HERE.parent / "editions" / name))
+    program = python_program(str(EDITIONS / name))
     assert golden["settings"] == {}  # the original's own
     settings = Settings((SHARED / "data" / f"{data}.txt").read_bytes())
     probe = Interest(("parameters",), (0,)) if name != "golf.py" else Interest(("P",), (0,))

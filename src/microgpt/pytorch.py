@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..config import Config
-from ..tokenizer import Tokenizer
-from . import State
+from .config import Config
+from .engines import State
+from .tokenizer import Tokenizer
 
 
 def _rmsnorm(x: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from zoo.base import DATA, small_reference
 
-from microgpt.journey.programs import Program
-from microgpt.journey.sandbox import Limits
-from microgpt.journey.verify import Verifier, cases_for, render
+from microgpt.verify.programs import Program
+from microgpt.verify.sandbox import Limits
+from microgpt.verify.verifier import Verifier, cases_for, render
 
 ORACLE = """
 import contextlib, hashlib, io, struct, sys

@@ -15,8 +15,8 @@ from microgpt import MicroGPT, checkpoint, corpus, exporting
 from microgpt.cli import main
 from microgpt.config import Config
 from microgpt.errors import CheckpointError, ConfigError, DataError
-from microgpt.journey import exported
 from microgpt.training import Session
+from microgpt.verify import exported
 
 
 @pytest.fixture

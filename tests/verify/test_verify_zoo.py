@@ -8,9 +8,9 @@ from zoo.base import DATA, OTHER_DATA, changed, small_reference
 from zoo.honest import HONEST
 from zoo.wrong import ONLY_ELSEWHERE, WRONG, Animal, Change
 
-from microgpt.journey.programs import Program
-from microgpt.journey.sandbox import Limits
-from microgpt.journey.verify import Verdict, Verifier, cases_for, render
+from microgpt.verify.programs import Program
+from microgpt.verify.sandbox import Limits
+from microgpt.verify.verifier import Verdict, Verifier, cases_for, render
 
 CASES = cases_for([("twelve names", DATA)])
 LIMITS = Limits(seconds=60)

@@ -17,8 +17,8 @@ from page_support import chromium
 from microgpt import MicroGPT, corpus, ngrams, reference
 from microgpt.config import Config
 from microgpt.engines import State, engine_class
+from microgpt.page import assembly
 from microgpt.randomness import Draws
-from microgpt.serving import assembly
 from microgpt.tokenizer import Tokenizer
 
 LIMIT = 60 * 1024  # bytes of page without lists and model

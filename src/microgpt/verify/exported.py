@@ -15,7 +15,7 @@ from ..engines import trained_by
 from ..errors import ConfigError, DataError, MissingPartError, quote
 from ..training import Session
 from .compare import Difference, first_apart, show, ulps_apart
-from .verify import CaseResult, Verdict
+from .verifier import CaseResult, Verdict
 
 NUMBERS = ("parameters", "m", "v")
 SUFFIXES = (".safetensors", ".html", ".js")

@@ -17,7 +17,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent
+PACKAGE = FOLDER.parent
 WORKER_SCRIPTS = ("engine.js", "ngrams.js", "session.js", "worker.js")
 FIRST_SCRIPT = ("boot.js",)
 PAGE_SCRIPTS = ("charts.js", "source.js", "views.js", "backward.js", "app.js")
@@ -62,7 +63,7 @@ def content_security_policy() -> str:
 
 def built_in_lists() -> list[dict[str, str]]:
     """The lists that the page offers: name and text, one document a line."""
-    folders = {"names": FOLDER.parent.parent / "data"}
+    folders = {"names": PACKAGE / "data"}
     return [
         {"name": name, "text": (folders.get(stem, FOLDER / "lists") / f"{stem}.txt").read_text(encoding="utf-8")}
         for name, stem in LISTS.items()
@@ -71,7 +72,7 @@ def built_in_lists() -> list[dict[str, str]]:
 
 def standalone_script() -> str:
     """The module that `export --to js` puts below a model: edition, engine, and the functions it exports."""
-    edition = (FOLDER / "microgpt.js").read_text(encoding="utf-8").split("\nif (globalThis.process")[0]
+    edition = (PACKAGE / "editions" / "microgpt.js").read_text(encoding="utf-8").split("\nif (globalThis.process")[0]
     names = ", ".join(_EXPORTED.findall(edition))
     scope = f"const {{ {names} }} = (() => {{\n{_EXPORT.sub('', edition)}\nreturn {{ {names} }};\n}})();\n"
     engine = _EXPORT.sub("", _IMPORT.sub("", (FOLDER / "engine.js").read_text(encoding="utf-8")))
@@ -101,8 +102,8 @@ def _page() -> str:
 def _packed_sources() -> str:
     """What the page unpacks when it opens: the two sources to show, the worker's text and the page's own script."""
     sources = {
-        "python": (FOLDER.parent.parent / "reference.py").read_text(encoding="utf-8"),
-        "javascript": (FOLDER / "microgpt.js").read_text(encoding="utf-8"),
+        "python": (PACKAGE / "reference.py").read_text(encoding="utf-8"),
+        "javascript": (PACKAGE / "editions" / "microgpt.js").read_text(encoding="utf-8"),
         "worker": _script(WORKER_SCRIPTS),
         "page": _script(PAGE_SCRIPTS),
     }

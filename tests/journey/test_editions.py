@@ -9,18 +9,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, SHARED, skip_or_fail
+from conftest import EDITIONS, HERE, SHARED, skip_or_fail
 from zoo.base import DATA, changed, small_reference
 
 from microgpt import corpus
 from microgpt.cli import main
-from microgpt.journey import form, gradients, ledger, steps
-from microgpt.journey.programs import Program, Settings, command_program, python_program, reference_program
-from microgpt.journey.rewrite import with_settings
-from microgpt.journey.sandbox import Limits
-from microgpt.journey.verify import Verifier, cases_for, render
+from microgpt.journey import form, ledger, steps
+from microgpt.verify import gradients
+from microgpt.verify.programs import Program, Settings, command_program, python_program, reference_program
+from microgpt.verify.rewrite import with_settings
+from microgpt.verify.sandbox import Limits
+from microgpt.verify.verifier import Verifier, cases_for, render
 
-EDITIONS = HERE.parent / "editions"
 LADDER = EDITIONS / "ladder"
 REFERENCE = reference_program().source
 
@@ -133,7 +133,7 @@ def test_the_javascript_edition_prints_the_whole_reference_run() -> None:
 
 def losses(rung: str, steps: int | None = None, data: bytes = DATA) -> list[float]:
     """The losses a rung prints, at the precision at which it computes them."""
-    from microgpt.journey.programs import Interest
+    from microgpt.verify.programs import Interest
 
     recording = python_program(str(LADDER / rung)).run(Settings(data, steps=steps), 0, Interest(()))
     assert recording.outcome.failure == ""

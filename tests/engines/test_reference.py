@@ -151,7 +151,7 @@ def test_gradients_agree_with_pytorch() -> None:
     try:
         import torch
 
-        from microgpt.engines.torch import TorchGPT
+        from microgpt.pytorch import TorchGPT
     except ImportError:
         skip_or_fail("torch", "PyTorch is not installed")
     from microgpt.tokenizer import Tokenizer

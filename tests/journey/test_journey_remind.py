@@ -10,13 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import HERE
+from conftest import EDITIONS
 
 from microgpt.cli import main
 from microgpt.errors import ConfigError
 from microgpt.journey import remind
-
-EDITIONS = HERE.parent / "editions"
 
 
 def test_a_reminder_says_where_the_ledger_stands_and_what_to_try_next(tmp_path: Path) -> None:

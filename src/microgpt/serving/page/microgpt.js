@@ -1,1 +1,0 @@
-../../../../editions/microgpt.js
