@@ -35,7 +35,9 @@ SAMPLE = {"n": 20, "seed": 7}
 def page_seconds(runs: int, folder: Path) -> dict[str, float]:
     """Seconds that 1,000 reference steps take in the page's worker, and from opening to the samples."""
     path = folder / "page.html"
-    path.write_text(assembly.page_html({"lists": assembly.built_in_lists(), "model": None}), encoding="utf-8")
+    path.write_text(
+        assembly.page_html({"lists": assembly.built_in_lists(), "model": None}), encoding="utf-8"
+    )
     found = []
     with chromium() as browser:
         page = browser.new_page()
@@ -67,7 +69,10 @@ def requests(port: int, count: int, clients: int) -> dict[str, float]:
     with ThreadPoolExecutor(clients) as pool:
         seconds = sorted(s for part in pool.map(client, [count // clients] * clients) for s in part)
     elapsed = time.perf_counter() - began
-    return {"requests_per_second": len(seconds) / elapsed, "p99_seconds": seconds[int(0.99 * len(seconds))]}
+    return {
+        "requests_per_second": len(seconds) / elapsed,
+        "p99_seconds": seconds[int(0.99 * len(seconds))],
+    }
 
 
 def serving(count: int, folder: Path) -> dict[str, Any]:
@@ -91,7 +96,9 @@ def serving(count: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--requests", type=int, default=2000)
     args = parser.parse_args()

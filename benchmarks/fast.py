@@ -31,7 +31,13 @@ from microgpt.training import Session
 
 RATE = 0.001
 # n_embd, batch size, steps in a run, torch.compile too: it compiles for a minute
-NAMES = ((16, 1, 600, False), (16, 16, 100, True), (32, 16, 60, False), (64, 16, 40, False), (128, 16, 20, True))
+NAMES = (
+    (16, 1, 600, False),
+    (16, 16, 100, True),
+    (32, 16, 60, False),
+    (64, 16, 40, False),
+    (128, 16, 20, True),
+)
 NANOGPT = Config(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=12)
 COMPARED = 4  # steps: later Adam has made of roundings, where a hidden unit is hardly ever active, whole steps
 Batch = Sequence[Sequence[int]]
@@ -45,8 +51,12 @@ class Trainer(Protocol):
 
 
 class FastTrainer:
-    def __init__(self, config: Config, vocab_size: int, parameters: array[float], threads: int, isa: str) -> None:
-        self.engine = FastEngine(config, vocab_size, State.initial(parameters), threads=threads, isa=isa)
+    def __init__(
+        self, config: Config, vocab_size: int, parameters: array[float], threads: int, isa: str
+    ) -> None:
+        self.engine = FastEngine(
+            config, vocab_size, State.initial(parameters), threads=threads, isa=isa
+        )
 
     def prepare(self, batches: Sequence[Batch]) -> Sequence[Batch]:
         return batches
@@ -81,7 +91,9 @@ def work(config: Config, vocab_size: int, batches: Sequence[Batch]) -> float:
     return float(total)
 
 
-def contenders(config: Config, vocab_size: int, parameters: array[float], compiled: bool) -> list[Contender]:
+def contenders(
+    config: Config, vocab_size: int, parameters: array[float], compiled: bool
+) -> list[Contender]:
     """The fast engine on each instruction set, and the others; `share` keeps a run of the slow ones short."""
     found = []
     for isa in _native.fast_isas():
@@ -99,7 +111,12 @@ def contenders(config: Config, vocab_size: int, parameters: array[float], compil
 
 
 def torch_contenders(
-    config: Config, vocab_size: int, parameters: array[float], share: float, threads: int, compiled: bool
+    config: Config,
+    vocab_size: int,
+    parameters: array[float],
+    share: float,
+    threads: int,
+    compiled: bool,
 ) -> list[Contender]:
     def make(compiled: bool) -> Callable[[], Trainer]:
         def trainer() -> Trainer:
@@ -116,7 +133,11 @@ def torch_contenders(
 
 
 def race(
-    entered: list[Contender], batches: Sequence[Batch], rounds: int, runs: int, clock: Callable[[], float]
+    entered: list[Contender],
+    batches: Sequence[Batch],
+    rounds: int,
+    runs: int,
+    clock: Callable[[], float],
 ) -> None:
     """Rounds in which each contender trains in turn, several runs; a first run of each, not timed, shows its losses."""
     ready = []
@@ -126,8 +147,12 @@ def race(
             trainer = one.make()
             prepared = trainer.prepare(some)
             one.losses = trainer.steps(prepared, RATE)
-        except Exception as error:  # an ImportError, or whatever torch.compile finds missing on this machine
-            one.missing = f"not available: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
+        except (
+            Exception
+        ) as error:  # an ImportError, or whatever torch.compile finds missing on this machine
+            one.missing = (
+                f"not available: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
+            )
             continue
         one.difference = max(abs(a - b) for a, b in zip(one.losses[:COMPARED], entered[0].losses))
         if one.difference > 1e-5:
@@ -147,16 +172,27 @@ def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> 
     if one.missing:
         return {"engine": one.name, "missing": one.missing}
     median, low, high = (scale * f(one.seconds) for f in (statistics.median, min, max))
-    found: dict[str, Any] = {"engine": one.name, "median": median, "low": low, "high": high, "runs": len(one.seconds)}
+    found: dict[str, Any] = {
+        "engine": one.name,
+        "median": median,
+        "low": low,
+        "high": high,
+        "runs": len(one.seconds),
+    }
     isa = one.name.removeprefix("fast ")
     if isa in peaks:
-        found |= {"peak_share": flops / peaks[isa] / median, "best_peak_share": flops / peaks[isa] / low}
+        found |= {
+            "peak_share": flops / peaks[isa] / median,
+            "best_peak_share": flops / peaks[isa] / low,
+        }
     return found | {"loss_difference": one.difference}
 
 
 def peaks(rounds: int = 3) -> dict[str, float]:
     """Operations a microsecond of one core, for each instruction set."""
-    return {isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.fast_isas()}
+    return {
+        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.fast_isas()
+    }
 
 
 def start(config: Config) -> tuple[Session, array[float], int]:
@@ -168,23 +204,35 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
     """Microseconds a document of names."""
     config = Config(n_embd=n_embd, batch_size=batch_size)
     session, parameters, vocab_size = start(config)
-    batches = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(steps)]
+    batches = [
+        [session.tokenizer.encode(text) for text in session.batch(step)] for step in range(steps)
+    ]
     entered = contenders(config, vocab_size, parameters, compiled)
     before = peaks()
     race(entered, batches, rounds, 8, time.process_time)
     peak = {isa: max(value, before[isa]) for isa, value in peaks().items()}
     flops = work(config, vocab_size, batches) / (steps * batch_size)
     rows = [row(one, 1e6 / batch_size, flops, peak) for one in entered]
-    return {"what": f"n_embd {n_embd}, batch {batch_size}", "unit": "us a document", "kflop": flops / 1e3, "rows": rows}
+    return {
+        "what": f"n_embd {n_embd}, batch {batch_size}",
+        "unit": "us a document",
+        "kflop": flops / 1e3,
+        "rows": rows,
+    }
 
 
 def two_threads(rounds: int) -> dict[str, Any]:
     """Wall microseconds a document with one thread and two: worth reading when the machine is idle."""
     config = Config(n_embd=64, batch_size=64)
     session, parameters, vocab_size = start(config)
-    batches = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(20)]
+    batches = [
+        [session.tokenizer.encode(text) for text in session.batch(step)] for step in range(20)
+    ]
     entered = [
-        Contender(f"fast, threads {n}", lambda n=n: FastTrainer(config, vocab_size, parameters, n, "")) for n in (1, 2)
+        Contender(
+            f"fast, threads {n}", lambda n=n: FastTrainer(config, vocab_size, parameters, n, "")
+        )
+        for n in (1, 2)
     ]
     race(entered, batches, 3 * rounds, 4, time.perf_counter)
     rows = [row(one, 1e6 / 64, 0.0, {}) for one in entered]
@@ -196,7 +244,9 @@ def nanogpt(threads: int, rounds: int) -> dict[str, Any]:
     rng = random.Random(1)
     batches = [[[rng.randrange(65) for _ in range(65)] for _ in range(12)] for _ in range(8)]
     parameters = array("d", [rng.gauss(0, 0.08) for _ in range(NANOGPT.parameter_count(65))])
-    fast = Contender(f"fast, threads {threads}", lambda: FastTrainer(NANOGPT, 65, parameters, threads, ""))
+    fast = Contender(
+        f"fast, threads {threads}", lambda: FastTrainer(NANOGPT, 65, parameters, threads, "")
+    )
     entered = [fast, *torch_contenders(NANOGPT, 65, parameters, 1.0, threads, False)]
     race(entered, batches, rounds, 3, time.process_time if threads == 1 else time.perf_counter)
     unit = "CPU ms a step" if threads == 1 else "wall ms a step"
@@ -205,19 +255,32 @@ def nanogpt(threads: int, rounds: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-compile", action="store_true", help="without torch.compile, which compiles for minutes")
+    parser.add_argument(
+        "--no-compile",
+        action="store_true",
+        help="without torch.compile, which compiles for minutes",
+    )
     args = parser.parse_args()
     found: list[dict[str, Any]] = []
     for n_embd, batch_size, steps, compiled in NAMES:
-        found.append(names(n_embd, batch_size, steps, args.rounds, compiled and not args.no_compile))
+        found.append(
+            names(n_embd, batch_size, steps, args.rounds, compiled and not args.no_compile)
+        )
         print(json.dumps(found[-1]), file=sys.stderr)
     found.append(two_threads(args.rounds))
     found += [nanogpt(threads, args.rounds) for threads in (1, 2)]
     gigaflops = {isa: value / 1e3 for isa, value in peaks().items()}
     torch = sys.modules.get("torch")
-    print(json.dumps({"peak_gflops": gigaflops, "torch": torch and torch.__version__, "races": found}, indent=1))
+    print(
+        json.dumps(
+            {"peak_gflops": gigaflops, "torch": torch and torch.__version__, "races": found},
+            indent=1,
+        )
+    )
 
 
 if __name__ == "__main__":

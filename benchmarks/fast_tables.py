@@ -15,7 +15,10 @@ def fast_figures(found: dict[str, Any] | None) -> list[str]:
         return []
     peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
     torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
-    lines = ["", f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak."]
+    lines = [
+        "",
+        f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak.",
+    ]
     units = dict.fromkeys(race["unit"] for race in found["races"])
     for unit in units:
         races = [race for race in found["races"] if race["unit"] == unit]
@@ -54,7 +57,9 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         a, b = races[race].get(slow, {}), races[race][fast]
         times = [a[which] / b[which] for which in ("low", "median")] if "median" in a else []
         cells = [f"{seen:.1f} times" for seen in times] or [a.get("missing", "not measured"), ""]
-        rows.append((what, f"at least {bar:g} times", *cells, verdict(bool(times) and times[0] >= bar)))
+        rows.append(
+            (what, f"at least {bar:g} times", *cells, verdict(bool(times) and times[0] >= bar))
+        )
 
     row = races["n_embd 16, batch 1"][best]
     times = [f"{row[which]:.2f} us" for which in ("low", "median")]
@@ -65,13 +70,32 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         what = f"n_embd {n_embd}, batch 16: share of the peak"
         rows.append((what, f"at least {bar:.0%}", *shares, verdict(row["best_peak_share"] >= bar)))
     for n_embd, factor in TIMES_PYTORCH.items():
-        compare(f"PyTorch eager, n_embd {n_embd}, batch 16", f"n_embd {n_embd}, batch 16", eager, best, factor)
+        compare(
+            f"PyTorch eager, n_embd {n_embd}, batch 16",
+            f"n_embd {n_embd}, batch 16",
+            eager,
+            best,
+            factor,
+        )
     two = "fast, threads 2"
     compare("two threads, n_embd 64, batch 64", "n_embd 64, batch 64", "fast, threads 1", two, 1.6)
-    compare("PyTorch eager, nanoGPT's character setting", "nanoGPT's character setting, threads 2", eager, two, 2)
+    compare(
+        "PyTorch eager, nanoGPT's character setting",
+        "nanoGPT's character setting, threads 2",
+        eager,
+        two,
+        2,
+    )
     lines = ["| what | asked | least time | median | reached |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([f"{machine['processor']}, {machine['cores']} cores, {isa}; {machine['date']}.", "", *lines, ""])
+    return "\n".join(
+        [
+            f"{machine['processor']}, {machine['cores']} cores, {isa}; {machine['date']}.",
+            "",
+            *lines,
+            "",
+        ]
+    )
 
 
 def verdict(reached: bool) -> str:

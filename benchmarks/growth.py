@@ -55,16 +55,22 @@ def sized_point(sizes: dict[str, int]) -> dict[str, float]:
     vocab_size = sizes["vocab_size"]
     config = Config(**{name: value for name, value in sizes.items() if name != "vocab_size"})
     before, rng = peak_bytes(), random.Random(1)
-    weights = array("d", [rng.gauss(0, 0.08) for _ in range(min(4096, config.parameter_count(vocab_size)))])
+    weights = array(
+        "d", [rng.gauss(0, 0.08) for _ in range(min(4096, config.parameter_count(vocab_size)))]
+    )
     count = config.parameter_count(vocab_size)
     weights = (weights * (count // len(weights) + 1))[:count]
-    batch = [[rng.randrange(vocab_size) for _ in range(config.block_size + 1)] for _ in range(config.batch_size)]
+    batch = [
+        [rng.randrange(vocab_size) for _ in range(config.block_size + 1)]
+        for _ in range(config.batch_size)
+    ]
     engine = FastEngine(config, vocab_size, State.initial(weights), threads=1)
     seconds = step_seconds(engine, batch)
     return {
         "seconds": seconds,
         "bytes": peak_bytes() - before,
-        "arithmetic_seconds": operations(config, vocab_size) / _native.fast_peak(_native.fast_isas()[0]),
+        "arithmetic_seconds": operations(config, vocab_size)
+        / _native.fast_peak(_native.fast_isas()[0]),
         "arithmetic_bytes": engine_bytes(config, vocab_size),
     }
 
@@ -88,8 +94,11 @@ def documents_point(count: int) -> dict[str, float]:
     return {
         "seconds": seconds,
         "bytes": peak_bytes() - before,
-        "arithmetic_seconds": operations(config, vocab_size) / _native.fast_peak(_native.fast_isas()[0]),
-        "arithmetic_bytes": strings + 2 * text + engine_bytes(config, vocab_size),  # the file's bytes and its text
+        "arithmetic_seconds": operations(config, vocab_size)
+        / _native.fast_peak(_native.fast_isas()[0]),
+        "arithmetic_bytes": strings
+        + 2 * text
+        + engine_bytes(config, vocab_size),  # the file's bytes and its text
     }
 
 
@@ -134,7 +143,11 @@ def engine_bytes(config: Config, vocab_size: int) -> float:
 
 def measure() -> dict[str, Any]:
     """Every point of every sweep."""
-    found: dict[str, Any] = {"machine": benchmarking.machine(), "isa": _native.fast_isas()[0], "sweeps": {}}
+    found: dict[str, Any] = {
+        "machine": benchmarking.machine(),
+        "isa": _native.fast_isas()[0],
+        "sweeps": {},
+    }
     for name, values in SWEEPS.items():
         points = []
         for value in values:
@@ -155,12 +168,22 @@ def plot(found: dict[str, Any]) -> None:
     matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth", "font.size": 8}
     from matplotlib import pyplot, ticker
 
-    figure, axes = pyplot.subplots(2, len(SWEEPS), figsize=(14, 5.2), sharey="row", layout="constrained")
+    figure, axes = pyplot.subplots(
+        2, len(SWEEPS), figsize=(14, 5.2), sharey="row", layout="constrained"
+    )
     for column, (name, points) in enumerate(found["sweeps"].items()):
         sizes = [point["size"] for point in points]
         for axis, what, scale in zip(axes[:, column], ("seconds", "bytes"), (1e3, 1e-6)):
-            axis.loglog(sizes, [scale * p[f"arithmetic_{what}"] for p in points], "--", color="0.5", label="arithmetic")
-            axis.loglog(sizes, [scale * p[what] for p in points], "o-", color="C0", ms=3, label="measured")
+            axis.loglog(
+                sizes,
+                [scale * p[f"arithmetic_{what}"] for p in points],
+                "--",
+                color="0.5",
+                label="arithmetic",
+            )
+            axis.loglog(
+                sizes, [scale * p[what] for p in points], "o-", color="C0", ms=3, label="measured"
+            )
             axis.set_xticks([sizes[0], sizes[len(sizes) // 2], sizes[-1]])
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.xaxis.set_minor_locator(ticker.NullLocator())
@@ -177,13 +200,19 @@ def plot(found: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--plot", action="store_true", help="draw from the figures kept")
     parser.add_argument("--point", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.point:
         sizes = json.loads(args.point)
-        print(json.dumps(documents_point(sizes["documents"]) if "documents" in sizes else sized_point(sizes)))
+        print(
+            json.dumps(
+                documents_point(sizes["documents"]) if "documents" in sizes else sized_point(sizes)
+            )
+        )
         return
     if not args.plot:
         RESULTS.write_text(json.dumps(measure(), indent=1) + "\n")

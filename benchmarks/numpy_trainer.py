@@ -52,7 +52,11 @@ class NumpyTrainer:
             ids, targets = np.zeros((2, len(batch), max(lengths)), np.int64)
             weights = np.zeros(ids.shape, np.float32)
             for i, (tokens, n) in enumerate(zip(batch, lengths)):
-                ids[i, :n], targets[i, :n], weights[i, :n] = tokens[:n], tokens[1 : n + 1], 1 / (n * len(batch))
+                ids[i, :n], targets[i, :n], weights[i, :n] = (
+                    tokens[:n],
+                    tokens[1 : n + 1],
+                    1 / (n * len(batch)),
+                )
             found.append((ids, targets, weights))
         return found
 
@@ -124,7 +128,11 @@ class NumpyTrainer:
         d_scores = attention * (d_attention - (attention * d_attention).sum(-1, keepdims=True))
         d_scores *= np.float32(self.config.head_dim**-0.5)
         swapped = (0, 1, 3, 2)
-        by_heads = (d_scores @ k, d_scores.transpose(swapped) @ q, attention.transpose(swapped) @ d_mixed)
+        by_heads = (
+            d_scores @ k,
+            d_scores.transpose(swapped) @ q,
+            attention.transpose(swapped) @ d_mixed,
+        )
         d_normed = np.zeros_like(normed1)
         for s, d_heads in zip("qkv", by_heads):
             d = self._whole(d_heads)
@@ -137,5 +145,7 @@ class NumpyTrainer:
         beta1, beta2 = self.config.beta1, self.config.beta2
         self.m += np.float32(1 - beta1) * (self.g - self.m)
         self.v += np.float32(1 - beta2) * (self.g * self.g - self.v)
-        root = np.sqrt(self.v) * np.float32((1 - beta2**self.done) ** -0.5) + np.float32(self.config.eps_adam)
+        root = np.sqrt(self.v) * np.float32((1 - beta2**self.done) ** -0.5) + np.float32(
+            self.config.eps_adam
+        )
         self.p -= np.float32(rate / (1 - beta1**self.done)) * self.m / root

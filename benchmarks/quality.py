@@ -27,7 +27,9 @@ from microgpt.training import Session
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "quality.json", HERE.parent / "docs" / "quality.svg"
 HELD_OUT, LOOKS = 1000, 30
-Losses = dict[str, float]  # "held out": on all of them; "unseen": on those that stand nowhere in what was trained on
+Losses = dict[
+    str, float
+]  # "held out": on all of them; "unseen": on those that stand nowhere in what was trained on
 
 
 def never() -> bool:
@@ -51,7 +53,9 @@ def unseen(session: Session) -> list[str]:
 
 def losses(session: Session) -> Losses:
     def loss(documents: list[str]) -> float:
-        return scoring.evaluate(session.engine, session.tokenizer, session.config, documents, never).loss
+        return scoring.evaluate(
+            session.engine, session.tokenizer, session.config, documents, never
+        ).loss
 
     return {"held out": loss(session.held_out), "unseen": loss(unseen(session))}
 
@@ -76,11 +80,15 @@ def counted(path: str) -> dict[str, Losses]:
     encode = session.tokenizer.encode
     counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
     on = {"held out": session.held_out, "unseen": unseen(session)}
-    found = {name: counts.losses(map(encode, documents), sys.maxsize) for name, documents in on.items()}
+    found = {
+        name: counts.losses(map(encode, documents), sys.maxsize) for name, documents in on.items()
+    }
     return {model: {name: found[name][model] for name in on} for model in found["held out"]}
 
 
-def measure(path: str, looks: int, presets: list[str], kept: dict[str, Any] | None) -> dict[str, Any]:
+def measure(
+    path: str, looks: int, presets: list[str], kept: dict[str, Any] | None
+) -> dict[str, Any]:
     """Figures of a list; those `kept` stay but for the presets named."""
     result = kept or {"documents": len(read(path).documents), "models": counted(path), "curves": {}}
     for preset in presets:
@@ -95,12 +103,19 @@ def table(found: dict[str, Any]) -> str:
     """A Markdown table of the losses and seconds, machine and date above it."""
     m, lists = found["machine"], found["lists"]
     shown = ["2-gram", "5-gram", *PRESETS]
-    lines = [f"{m['processor']}, {m['cores']} cores; {m['date']}. Seconds are wall time of training.", ""]
+    lines = [
+        f"{m['processor']}, {m['cores']} cores; {m['date']}. Seconds are wall time of training.",
+        "",
+    ]
     lines += [f"| 1,000 held out of | {' | '.join(shown)} |", "|---" * (len(shown) + 1) + "|"]
     for name, one in lists.items():
         for which in ("held out", "unseen"):
             cells = [_cell(one["models"][model], which) for model in shown]
-            what = f"{one['documents']:,} {name}" if which == "held out" else f"{name}, those nowhere in the rest"
+            what = (
+                f"{one['documents']:,} {name}"
+                if which == "held out"
+                else f"{name}, those nowhere in the rest"
+            )
             lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
 
@@ -109,7 +124,11 @@ def _cell(model: dict[str, float], which: str) -> str:
     loss = f"{model[which]:.3f}"
     if which != "held out" or "seconds" not in model:
         return loss
-    return f"{loss} ({model['seconds']:.0f} s)" if model["seconds"] >= 10 else f"{loss} ({model['seconds']:.2g} s)"
+    return (
+        f"{loss} ({model['seconds']:.0f} s)"
+        if model["seconds"] >= 10
+        else f"{loss} ({model['seconds']:.2g} s)"
+    )
 
 
 def plot(found: dict[str, Any]) -> None:
@@ -125,30 +144,52 @@ def plot(found: dict[str, Any]) -> None:
         if name.endswith("-gram") and name != "1-gram":
             axis.axhline(loss["held out"], color="0.6", linewidth=0.8, linestyle="--")
             at = axis.get_yaxis_transform()
-            axis.annotate(f"{name} {loss['held out']:.2f}", (1, loss["held out"]), (4, -3), at, "offset points", size=8)
+            axis.annotate(
+                f"{name} {loss['held out']:.2f}",
+                (1, loss["held out"]),
+                (4, -3),
+                at,
+                "offset points",
+                size=8,
+            )
     for name, points in names["curves"].items():
         seconds, values = zip(*points[1:])
-        axis.semilogx(seconds, values, "o-", markersize=3, label=f"{name}: {values[-1]:.3f} in {seconds[-1]:.2g} s")
+        axis.semilogx(
+            seconds,
+            values,
+            "o-",
+            markersize=3,
+            label=f"{name}: {values[-1]:.3f} in {seconds[-1]:.2g} s",
+        )
     axis.set_ylim(top=2.8)
     axis.set_xlabel("seconds of training (wall time)")
     axis.set_ylabel("held-out nats a token")
     axis.legend(frameon=False)
     m = found["machine"]
-    axis.set_title(f"{HELD_OUT:,} held-out names; {m['processor']}, {m['cores']} cores, {m['date']}", fontsize=10)
+    axis.set_title(
+        f"{HELD_OUT:,} held-out names; {m['processor']}, {m['cores']} cores, {m['date']}",
+        fontsize=10,
+    )
     figure.savefig(PLOT, metadata={"Date": None})
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("lists", nargs="*", metavar="NAME=FILE", help="further lists")
-    parser.add_argument("--only", action="append", metavar="PRESET", help="measure this one anew, keep the others")
+    parser.add_argument(
+        "--only", action="append", metavar="PRESET", help="measure this one anew, keep the others"
+    )
     parser.add_argument("--plot", action="store_true", help="draw from the figures kept")
     args = parser.parse_args()
     if not args.plot:
         lists = json.loads(RESULTS.read_text())["lists"] if args.only else {}
         for item in ["names=", *args.lists]:
             name, path = item.split("=", 1)
-            lists[name] = measure(path, 1 if path else LOOKS, args.only or list(PRESETS), lists.get(name))
+            lists[name] = measure(
+                path, 1 if path else LOOKS, args.only or list(PRESETS), lists.get(name)
+            )
         found = {"machine": benchmarking.machine(), "held_out": HELD_OUT, "lists": lists}
         RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     plot(json.loads(RESULTS.read_text()))

@@ -17,7 +17,19 @@ from fast import RATE, FastTrainer, start
 
 from microgpt.config import Config
 
-SHAPES = ((16, 4), (16, 16), (16, 32), (16, 64), (16, 256), (32, 16), (32, 64), (64, 4), (64, 16), (64, 64), (128, 16))
+SHAPES = (
+    (16, 4),
+    (16, 16),
+    (16, 32),
+    (16, 64),
+    (16, 256),
+    (32, 16),
+    (32, 64),
+    (64, 4),
+    (64, 16),
+    (64, 64),
+    (128, 16),
+)
 
 
 def wall_seconds(trainer: FastTrainer, batches: Any) -> float:
@@ -27,15 +39,21 @@ def wall_seconds(trainer: FastTrainer, batches: Any) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seconds", type=float, default=1.0, help="for each shape")
     seconds = parser.parse_args().seconds
     for n_embd, batch_size in SHAPES:
         config = Config(n_embd=n_embd, batch_size=batch_size)
         session, parameters, vocab_size = start(config)
         work = batch_size * min(config.block_size, 8) * 3 * len(parameters)
-        batches = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(8)]
-        batches *= max(1, round(2e8 / (8 * work)))  # some milliseconds, so that starting the thread weighs little
+        batches = [
+            [session.tokenizer.encode(text) for text in session.batch(step)] for step in range(8)
+        ]
+        batches *= max(
+            1, round(2e8 / (8 * work))
+        )  # some milliseconds, so that starting the thread weighs little
         trainers = [FastTrainer(config, vocab_size, parameters, threads, "") for threads in (1, 2)]
         found: list[list[float]] = [[], []]
         end = time.perf_counter() + seconds

@@ -12,7 +12,9 @@ from torch.nn import functional
 from microgpt.config import Config
 
 Batch = Sequence[Sequence[int]]
-Padded = tuple[Tensor, Tensor, Tensor | None]  # ids, targets, weights in the loss if they differ: [document][position]
+Padded = tuple[
+    Tensor, Tensor, Tensor | None
+]  # ids, targets, weights in the loss if they differ: [document][position]
 
 
 def rms_norm(x: Tensor) -> Tensor:
@@ -31,7 +33,9 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, positions, n_embd = x.shape
         heads = self.qkv(rms_norm(x)).view(batch, positions, 3, self.n_head, -1).transpose(1, 3)
-        mixed = functional.scaled_dot_product_attention(heads[:, :, 0], heads[:, :, 1], heads[:, :, 2], is_causal=True)
+        mixed = functional.scaled_dot_product_attention(
+            heads[:, :, 0], heads[:, :, 1], heads[:, :, 2], is_causal=True
+        )
         x = x + self.wo(mixed.transpose(1, 2).reshape(batch, positions, n_embd))
         return x + self.fc2(functional.relu(self.fc1(rms_norm(x))))
 
@@ -44,25 +48,34 @@ class Model(nn.Module):
         self.wte = nn.Embedding(vocab_size, config.n_embd)
         self.wpe = nn.Parameter(torch.empty(config.block_size, config.n_embd))
         self.lm_head = nn.Linear(config.n_embd, vocab_size, bias=False)
-        self.layers = nn.Sequential(*(Layer(config.n_embd, config.n_head) for _ in range(config.n_layer)))
+        self.layers = nn.Sequential(
+            *(Layer(config.n_embd, config.n_head) for _ in range(config.n_layer))
+        )
 
     def forward(self, ids: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         x = self.layers(rms_norm(self.wte(ids) + self.wpe[: ids.shape[1]]))
         logits = self.lm_head(x).flatten(0, 1)
         if weights is None:
             return functional.cross_entropy(logits, targets.flatten())
-        return functional.cross_entropy(logits, targets.flatten(), reduction="none") @ weights.flatten()
+        return (
+            functional.cross_entropy(logits, targets.flatten(), reduction="none")
+            @ weights.flatten()
+        )
 
 
 class TorchTrainer:
     """Steps of Adam in float32, one core unless torch is told otherwise."""
 
-    def __init__(self, config: Config, vocab_size: int, parameters: array[float], *, compiled: bool = False) -> None:
+    def __init__(
+        self, config: Config, vocab_size: int, parameters: array[float], *, compiled: bool = False
+    ) -> None:
         self.config = config
         model = Model(config, vocab_size)
         self._load(model, vocab_size, torch.tensor(parameters, dtype=torch.float32))
         betas = (config.beta1, config.beta2)
-        self.adam = torch.optim.Adam(model.parameters(), betas=betas, eps=config.eps_adam, fused=True)
+        self.adam = torch.optim.Adam(
+            model.parameters(), betas=betas, eps=config.eps_adam, fused=True
+        )
         self.loss = torch.compile(model) if compiled else model
 
     @torch.no_grad()

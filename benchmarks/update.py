@@ -19,13 +19,19 @@ import quality
 from fast_tables import bars, fast_figures, number
 
 HERE = Path(__file__).parent
-RESULTS, README, SPEED = HERE / "results.json", HERE.parent / "README.md", HERE.parent / "docs" / "speed.md"
+RESULTS, README, SPEED = (
+    HERE / "results.json",
+    HERE.parent / "README.md",
+    HERE.parent / "docs" / "speed.md",
+)
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
 QUALITY_MARKS = ("<!-- quality: written by make plots -->\n", "<!-- end of quality -->\n")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tables", action="store_true")
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=COMMAND")
     args = parser.parse_args()
@@ -42,7 +48,11 @@ def main() -> None:
 def texts(results: dict[str, Any]) -> dict[Path, str]:
     """The files with tables, written anew from these figures."""
     readme = between_marks(README.read_text(), figures(results))
-    found = {README: between_marks(readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS)}
+    found = {
+        README: between_marks(
+            readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS
+        )
+    }
     if results.get("fast"):
         found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
     return found
@@ -64,14 +74,21 @@ def between_marks(text: str, table: str, begin: str = BEGIN, end: str = END) -> 
 def figures(results: dict[str, Any]) -> str:
     """A Markdown table of the medians, machine and date above it."""
     m = results["machine"]
-    lines = [f"{m['processor']}, {m['cores']} cores, {m['system']}, CPython {m['python']}; {m['date']}.", ""]
+    lines = [
+        f"{m['processor']}, {m['cores']} cores, {m['system']}, CPython {m['python']}; {m['date']}.",
+        "",
+    ]
     lines += ["| what | engine | median | range | times scalar |", "|---|---|---|---|---|"]
     for one in results["measurements"]:
         unit = one["unit"]
         span = f"{number(one['low'])}–{number(one['high'])} {unit}"
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
-        lines.append(f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |")
-    return "\n".join([*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""])
+        lines.append(
+            f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |"
+        )
+    return "\n".join(
+        [*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
+    )
 
 
 def browser_figures(found: dict[str, Any] | None) -> list[str]:

@@ -75,7 +75,9 @@ def golden(name: str) -> Golden:
     if not (path.exists() and data.exists()):
         pytest.skip(f"the folder ../shared with {name} is not here")
     found = json.loads(path.read_text())
-    settings: dict[str, Any] = {name: json.loads(value) for name, value in found["settings"].items()}
+    settings: dict[str, Any] = {
+        name: json.loads(value) for name, value in found["settings"].items()
+    }
     temperature = settings.pop("temperature", 0.5)
     kept = {name: found[name] for name in ("loss_hex", "params_sha256", "samples", "stdout_sha256")}
     return Golden(name, data, Config(**settings), temperature, **kept)

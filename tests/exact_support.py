@@ -26,7 +26,9 @@ if path := os.environ.get("MICROGPT_TEST_NATIVE"):
     sys.modules["microgpt._native"] = importlib.util.module_from_spec(spec)
     loader.exec_module(sys.modules["microgpt._native"])
 
-native_module = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+native_module = pytest.importorskip(
+    "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+)
 from microgpt.engines.exact import ExactEngine  # noqa: E402 - after the module under test
 
 ISAS: list[str] = native_module.about()["isas"]
@@ -38,9 +40,13 @@ def never() -> bool:
     return False
 
 
-def small(weights: array[float] | None = None, m: float = 0.0, v: float = 0.0, **ways: str) -> ExactEngine:
+def small(
+    weights: array[float] | None = None, m: float = 0.0, v: float = 0.0, **ways: str
+) -> ExactEngine:
     config = Config(n_embd=4, n_head=2, block_size=4)
     count = config.parameter_count(5)
     rng = random.Random(2)
     weights = weights or array("d", [rng.gauss(0, 0.08) for _ in range(count)])
-    return ExactEngine(config, 5, State(weights, array("d", [m] * count), array("d", [v] * count), 3), **ways)
+    return ExactEngine(
+        config, 5, State(weights, array("d", [m] * count), array("d", [v] * count), 3), **ways
+    )

@@ -71,7 +71,9 @@ def session(names: list[str] = NAMES, **changes: float) -> Session:
     return Session.start(config, corpus.from_iterable(names), "scalar")
 
 
-def checkpoint_after(steps: int, names: list[str] = NAMES, **changes: float) -> checkpoint.Checkpoint:
+def checkpoint_after(
+    steps: int, names: list[str] = NAMES, **changes: float
+) -> checkpoint.Checkpoint:
     """A checkpoint of the tiny model after some steps."""
     run = session(names, **changes)
     while run.step < steps:
@@ -131,7 +133,12 @@ def recorded_start(expected: Golden) -> tuple[list[list[int]], list[str], State,
     alphabet = reference.alphabet_of(documents)
     count = expected.config.parameter_count(len(alphabet) + 1)
     weights = array("d", [rng.gauss(0, expected.config.init_std) for _ in range(count)])
-    return [reference.encode(document, alphabet) for document in documents], alphabet, State.initial(weights), rng
+    return (
+        [reference.encode(document, alphabet) for document in documents],
+        alphabet,
+        State.initial(weights),
+        rng,
+    )
 
 
 def in_child(work: Callable[[], int]) -> int:

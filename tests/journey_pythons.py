@@ -12,7 +12,10 @@ from pathlib import Path
 @cache
 def available() -> dict[str, str]:
     """Version such as "3.12" -> interpreter that runs."""
-    candidates = [sys.executable, *(str(p) for p in sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python")))]
+    candidates = [
+        sys.executable,
+        *(str(p) for p in sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python"))),
+    ]
     candidates += [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}"))]
     found: dict[str, str] = {}
     for python in candidates:

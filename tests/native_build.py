@@ -14,12 +14,19 @@ from conftest import ROOT
 
 def can_build() -> bool:
     """Whether cmake, a C++ compiler and nanobind are here."""
-    return bool(shutil.which("cmake") and shutil.which("c++") and importlib.util.find_spec("nanobind"))
+    return bool(
+        shutil.which("cmake") and shutil.which("c++") and importlib.util.find_spec("nanobind")
+    )
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*map(str, command)], check=False, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **environment}
+        [*map(str, command)],
+        check=False,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
     )
 
 

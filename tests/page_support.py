@@ -26,7 +26,9 @@ def node(script: str, *arguments: str, timeout: float = 120) -> str:
     if program is None:
         skip_or_fail("node", "node is not installed")
     command = [str(program), "--input-type=module", "--eval", script, "--", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, encoding="utf-8")
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=timeout, encoding="utf-8"
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,8 +61,12 @@ def assert_shows(page: Any, model: MicroGPT, text: str) -> None:
             break
         page.wait_for_timeout(50)
     shown, expected = page.evaluate("window.microgpt.trace"), model.explain(text)
-    flat = [number for layer in expected.attention for head in layer for row in head for number in row]
-    found = [number for layer in shown["attention"] for head in layer for row in head for number in row]
+    flat = [
+        number for layer in expected.attention for head in layer for row in head for number in row
+    ]
+    found = [
+        number for layer in shown["attention"] for head in layer for row in head for number in row
+    ]
     assert found == pytest.approx(flat, abs=1e-12)
     for row, exact in zip(shown["probabilities"], expected.probabilities, strict=True):
         assert row == pytest.approx(exact, abs=1e-12)

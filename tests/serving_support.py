@@ -47,12 +47,16 @@ class Live:
         self.socket = server.listen("127.0.0.1", 0, False)
         self.port: int = self.socket.getsockname()[1]
         self.server = server.Server(self.app, self.port, None)
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.socket]}, daemon=True
+        )
         self.thread.start()
         while not self.server.started:
             time.sleep(0.01)
 
-    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] = JSON) -> tuple[int, Any, Any]:
+    def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] = JSON
+    ) -> tuple[int, Any, Any]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = connection.getresponse()

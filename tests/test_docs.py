@@ -15,7 +15,9 @@ from microgpt import engines
 ROOT = Path(__file__).parent.parent
 
 
-def test_the_tables_of_the_documentation_are_those_of_the_results_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tables_of_the_documentation_are_those_of_the_results_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     update = importlib.import_module("update")
     results = json.loads((ROOT / "benchmarks" / "results.json").read_text())
@@ -32,11 +34,17 @@ def test_links_between_documents_lead_somewhere() -> None:
 def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
     from microgpt import errors
 
-    classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.MicrogptError)]
+    classes = [
+        c
+        for c in vars(errors).values()
+        if isinstance(c, type) and issubclass(c, errors.MicrogptError)
+    ]
     codes = {str(c.exit_code) for c in classes}
     text = (ROOT / "docs" / "reliability.md").read_text()
     table = text[text.index("| code |") : text.index("A message says")]
-    documented = set(re.findall(r"\d+", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line)))
+    documented = set(
+        re.findall(r"\d+", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line))
+    )
     assert codes | {"0", "1", "129", "130", "141", "143"} == documented
 
 

@@ -69,7 +69,11 @@ def imports(path: Path) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1]
             for alias in node.names:
-                whole = ".".join([*base, *(node.module or "").split("."), alias.name]).replace("..", ".").strip(".")
+                whole = (
+                    ".".join([*base, *(node.module or "").split("."), alias.name])
+                    .replace("..", ".")
+                    .strip(".")
+                )
                 yield "microgpt:" + (whole if whole in FILES else whole.rpartition(".")[0])
 
 
@@ -79,7 +83,11 @@ def test_every_file_has_its_place_in_the_order() -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_imports_only_from_files_below_it(name: str) -> None:
-    ours = {found.removeprefix("microgpt:") for found in imports(FILES[name]) if found.startswith("microgpt:")}
+    ours = {
+        found.removeprefix("microgpt:")
+        for found in imports(FILES[name])
+        if found.startswith("microgpt:")
+    }
     above = {found for found in ours - {"", name} if RANK[found] >= RANK[name]}
     assert not above, f"{name} imports {above}"
 
@@ -103,7 +111,9 @@ def test_heavy_packages_are_imported_in_one_file_each() -> None:
 def test_engines_draw_no_random_numbers_and_read_no_files() -> None:
     for name, path in FILES.items():
         if name.startswith("engines"):
-            assert not {"random", "microgpt:randomness", "microgpt:files", "os", "pathlib"} & set(imports(path)), name
+            assert not {"random", "microgpt:randomness", "microgpt:files", "os", "pathlib"} & set(
+                imports(path)
+            ), name
 
 
 def test_only_the_command_prints() -> None:
@@ -133,14 +143,33 @@ def test_help_and_import_load_nothing_heavy() -> None:
         "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & {'numpy','torch','rich','shtab','safetensors'}))"
     )
-    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout
     assert output.splitlines()[-1] == ""
 
 
 def test_public_names_are_these_and_each_can_be_had() -> None:
-    errors = ["Busy", "Checkpoint", "Config", "Data", "Diverged", "Input", "Microgpt", "MissingPart", "NotFitted"]
+    errors = [
+        "Busy",
+        "Checkpoint",
+        "Config",
+        "Data",
+        "Diverged",
+        "Input",
+        "Microgpt",
+        "MissingPart",
+        "NotFitted",
+    ]
     errors += ["Output", "PermissionDenied", "Storage"]
-    names = {f"{name}Error" for name in errors} | {"Config", "Evaluation", "Explanation", "MicroGPT", "Step", "recipe"}
+    names = {f"{name}Error" for name in errors} | {
+        "Config",
+        "Evaluation",
+        "Explanation",
+        "MicroGPT",
+        "Step",
+        "recipe",
+    }
     assert set(microgpt.__all__) == names
     assert microgpt.__all__ == sorted(microgpt.__all__)
     for name in names:

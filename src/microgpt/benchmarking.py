@@ -67,7 +67,11 @@ def _processor() -> str:
         return platform.processor() or "unknown"
     lines = (line.partition(":") for line in text.splitlines())
     found = {name.strip(): value.strip() for name, _, value in lines}
-    numbers = ", ".join(f"{key.removeprefix('cpu ')} {found[key]}" for key in ("cpu family", "model") if key in found)
+    numbers = ", ".join(
+        f"{key.removeprefix('cpu ')} {found[key]}"
+        for key in ("cpu family", "model")
+        if key in found
+    )
     return found.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
 
@@ -79,7 +83,9 @@ def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
     check_range("seconds", seconds, False, 0, 86_400, open_low=True)
     # Commands first: the peak memory of a child counts what its parent held when it was started.
     yield from _commands(peers)
-    installed = [name for name, about in engines.available().items() if not about.startswith("not installed")]
+    installed = [
+        name for name, about in engines.available().items() if not about.startswith("not installed")
+    ]
     for label, (config, affordable) in SHAPES.items():
         scalar: Measurement | None = None
         for name in sorted(installed, key=lambda name: name != "scalar"):
@@ -91,11 +97,16 @@ def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
             yield from use(name, seconds)
 
 
-def _training(label: str, config: Config, engine: str, affordable: int, seconds: float) -> Measurement:
+def _training(
+    label: str, config: Config, engine: str, affordable: int, seconds: float
+) -> Measurement:
     """Microseconds a step on the run's first steps: as many as the scalar engine can afford, for all engines."""
     source = corpus.builtin()
     session = Session.start(config, source, engine)
-    tokens = [[session.tokenizer.encode(text) for text in session.batch(step)] for step in range(affordable)]
+    tokens = [
+        [session.tokenizer.encode(text) for text in session.batch(step)]
+        for step in range(affordable)
+    ]
     state, rates = session.engine.state(), [config.learning_rate] * affordable
     make = engines.engine_class(engine)
 
@@ -115,7 +126,9 @@ def use(engine: str, seconds: float) -> Iterator[Measurement]:
     tokens = [model.tokenizer_.encode(name) for name in names]
 
     def generate() -> float:
-        return 10_000 / _cpu(lambda: make(10_000, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, _never))
+        return 10_000 / _cpu(
+            lambda: make(10_000, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, _never)
+        )
 
     def score() -> float:
         return 10_000 / _cpu(lambda: model.engine_.log_probabilities(tokens, _never))
@@ -133,21 +146,35 @@ def _commands(peers: dict[str, str]) -> Iterator[Measurement]:
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "microgpt --help": [*ours, "--help"],
-            "microgpt train FILE -q": [*ours, "train", str(path), "-q", "-o", str(Path(folder) / "m.safetensors")],
+            "microgpt train FILE -q": [
+                *ours,
+                "train",
+                str(path),
+                "-q",
+                "-o",
+                str(Path(folder) / "m.safetensors"),
+            ],
         }
-        commands |= {name: shlex.split(command.replace("{data}", str(path))) for name, command in peers.items()}
+        commands |= {
+            name: shlex.split(command.replace("{data}", str(path)))
+            for name, command in peers.items()
+        }
         for name, command in commands.items():
             walls, cpus, peaks = zip(*(_process(command, folder) for _ in range(5)))
             yield _summary(name, "", "s wall", list(walls))
             yield _summary(name, "", "s CPU", list(cpus))
-            if "train" in name:  # a child's peak is at least its parent's size: no figure for small ones
+            if (
+                "train" in name
+            ):  # a child's peak is at least its parent's size: no figure for small ones
                 yield _summary(name, "", "MB peak", list(peaks))
 
 
 def _process(command: list[str], folder: str) -> tuple[float, float, float]:
     """(wall seconds, CPU seconds, peak megabytes) of one run."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall = time.perf_counter() - began
@@ -162,25 +189,35 @@ def _cpu(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def _repeat(what: str, engine: str, unit: str, run: Callable[[], float], seconds: float) -> Measurement:
+def _repeat(
+    what: str, engine: str, unit: str, run: Callable[[], float], seconds: float
+) -> Measurement:
     """At least three runs after one to warm up (two and none when they are slow), for about `seconds`."""
     began = time.perf_counter()
     numbers = [run()]
     slow = time.perf_counter() - began > seconds / 2
     if not slow:
         numbers = []
-    while len(numbers) < (2 if slow else 3) or (time.perf_counter() - began < seconds and len(numbers) < 1000):
+    while len(numbers) < (2 if slow else 3) or (
+        time.perf_counter() - began < seconds and len(numbers) < 1000
+    ):
         numbers.append(run())
     return _summary(what, engine, unit, numbers)
 
 
 def _summary(what: str, engine: str, unit: str, numbers: list[float]) -> Measurement:
-    return Measurement(what, engine, unit, statistics.median(numbers), min(numbers), max(numbers), len(numbers))
+    return Measurement(
+        what, engine, unit, statistics.median(numbers), min(numbers), max(numbers), len(numbers)
+    )
 
 
 def report(found: list[Measurement]) -> dict[str, Any]:
     """Machine, engines and figures, as they are kept in benchmarks/."""
-    return {"machine": machine(), "engines": engines.available(), "measurements": [asdict(one) for one in found]}
+    return {
+        "machine": machine(),
+        "engines": engines.available(),
+        "measurements": [asdict(one) for one in found],
+    }
 
 
 def _never() -> bool:

@@ -53,7 +53,10 @@ class Data:
         origin = values.pop("origin")
         sources = tuple(origin.pop("sources"))
         self = cls(Origin(sources, **origin), **values)
-        types = [type(value) for value in (*sources, self.origin.dedupe, self.fingerprint, self.documents)]
+        types = [
+            type(value)
+            for value in (*sources, self.origin.dedupe, self.fingerprint, self.documents)
+        ]
         if not sources or types != [str] * len(sources) + [bool, str, int]:
             raise ValueError("the data's entries are not where, hash and number")
         if not isinstance(self.origin.column, str | None):
@@ -100,7 +103,9 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     """
     state = checkpoint.state
     if not _finite(state):
-        raise DivergedError(f"the model of step {state.step} is not finite, so it is not saved", fix=_LOWER)
+        raise DivergedError(
+            f"the model of step {state.step} is not finite, so it is not saved", fix=_LOWER
+        )
     metadata = {
         "format": "microgpt",
         "format_version": FORMAT_VERSION,
@@ -127,7 +132,11 @@ def _layout(config: Config, vocab_size: int) -> dict[str, dict[str, Any]]:
     for prefix in _STATE:
         for name, shape in config.shapes(vocab_size).items():
             end = start + 8 * shape[0] * shape[1]
-            layout[prefix + name] = {"dtype": "F64", "shape": list(shape), "data_offsets": [start, end]}
+            layout[prefix + name] = {
+                "dtype": "F64",
+                "shape": list(shape),
+                "data_offsets": [start, end],
+            }
             start = end
     return layout
 
@@ -139,11 +148,17 @@ def from_bytes(data: bytes) -> Checkpoint:
     if not isinstance(metadata, dict) or metadata.get("format") != "microgpt":
         _fail("this is not a microgpt model", "train one: microgpt train FILE")
     if metadata.get("format_version") != FORMAT_VERSION:
-        _fail("the model was written by a version of microgpt this one cannot read", "upgrade microgpt")
+        _fail(
+            "the model was written by a version of microgpt this one cannot read",
+            "upgrade microgpt",
+        )
     if set(metadata) != _KEYS or not all(isinstance(value, str) for value in metadata.values()):
         _fail("the header's entries are not those of a model")
     if not _intact(data, start, metadata["sha256"]):
-        _fail("the file was changed or damaged: its SHA-256 does not fit", "use a copy, or train again")
+        _fail(
+            "the file was changed or damaged: its SHA-256 does not fit",
+            "use a copy, or train again",
+        )
     try:
         config = Config.from_dict(_parsed(metadata["config"]))
         tokenizer = _tokenizer(_parsed(metadata["alphabet"]))
@@ -153,11 +168,20 @@ def from_bytes(data: bytes) -> Checkpoint:
         config.check_memory(tokenizer.vocab_size)
     except (ConfigError, DataError) as error:
         _fail(f"the header is wrong: {error.what}")
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         _fail(f"the header is wrong: {error}")
     if header != _layout(config, tokenizer.vocab_size) or not 0 <= step <= config.num_steps:
         _fail("the header's tensors are not those of its configuration")
-    return Checkpoint(config, tokenizer, _state(data, start, config, tokenizer, step), draws, source)
+    return Checkpoint(
+        config, tokenizer, _state(data, start, config, tokenizer, step), draws, source
+    )
 
 
 def _intact(data: bytes, start: int, claimed: str) -> bool:
@@ -178,7 +202,10 @@ def _tokenizer(alphabet: Any) -> Tokenizer:
 
 def _finite(state: State) -> bool:
     # A sum is quick; it may overflow where no number does.
-    return all(isfinite(sum(part)) or all(map(isfinite, part)) for part in (state.parameters, state.m, state.v))
+    return all(
+        isfinite(sum(part)) or all(map(isfinite, part))
+        for part in (state.parameters, state.m, state.v)
+    )
 
 
 def _state(data: bytes, start: int, config: Config, tokenizer: Tokenizer, step: int) -> State:
@@ -186,7 +213,9 @@ def _state(data: bytes, start: int, config: Config, tokenizer: Tokenizer, step: 
     if len(data) - start != size * len(_STATE):
         _fail(f"expected {size * len(_STATE):,} bytes of tensors, found {len(data) - start:,}")
     payload = memoryview(data)[start:]
-    parameters, m, v = (_from_little_endian(payload[i * size : (i + 1) * size]) for i in range(len(_STATE)))
+    parameters, m, v = (
+        _from_little_endian(payload[i * size : (i + 1) * size]) for i in range(len(_STATE))
+    )
     state = State(parameters, m, v, step)
     if not _finite(state):
         _fail("the model's numbers are not finite", "train again")
@@ -197,12 +226,17 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     """The JSON header and where the tensors begin."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
-        _fail("this is not a safetensors file, or it was cut short", "train a model: microgpt train FILE")
+        _fail(
+            "this is not a safetensors file, or it was cut short",
+            "train a model: microgpt train FILE",
+        )
     if length > HEADER_LIMIT:
         _fail(f"the header is {length:,} bytes long; at most {HEADER_LIMIT:,} are read")
     try:
         text = data[8 : 8 + length].decode()
-        if sum(map(text.count, ",[{")) > ITEMS_LIMIT:  # a value may take 30 times its text in memory
+        if (
+            sum(map(text.count, ",[{")) > ITEMS_LIMIT
+        ):  # a value may take 30 times its text in memory
             _fail(f"the header has more than {ITEMS_LIMIT:,} values")
         header = _parsed(text)
     except (ValueError, RecursionError) as error:

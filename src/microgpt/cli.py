@@ -63,7 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser().parse_args(argv)
         module, function = VERBS[args.verb].split(".")
-        code: int = getattr(import_module(f".commands.{module}", __package__), function)(args, Face(args))
+        code: int = getattr(import_module(f".commands.{module}", __package__), function)(
+            args, Face(args)
+        )
         with _output():
             sys.stdout.flush()
         return code
@@ -109,7 +111,9 @@ def _output() -> Iterator[None]:
         raise
     except OSError as error:
         _discard_output()
-        raise StorageError(f"cannot write to standard output: {reason(error)}", fix="make room") from error
+        raise StorageError(
+            f"cannot write to standard output: {reason(error)}", fix="make room"
+        ) from error
 
 
 def _discard_output() -> None:
@@ -125,8 +129,13 @@ def _report(error: Exception) -> int:
         print(f"microgpt: error: {error}", file=sys.stderr)
         return error.exit_code
     if isinstance(error, MemoryError):
-        print("microgpt: error: there is not enough memory\n  fix: a smaller model or list", file=sys.stderr)
+        print(
+            "microgpt: error: there is not enough memory\n  fix: a smaller model or list",
+            file=sys.stderr,
+        )
         return MicrogptError.exit_code
-    print(f"microgpt: internal error: {type(error).__name__}: {visible(str(error))}", file=sys.stderr)
+    print(
+        f"microgpt: internal error: {type(error).__name__}: {visible(str(error))}", file=sys.stderr
+    )
     print("  fix: MICROGPT_DEBUG=1 shows where; please report it", file=sys.stderr)
     return MicrogptError.exit_code

@@ -17,9 +17,14 @@ from .errors import ConfigError, quote
 from .reference import shapes
 
 
-def _option(default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = "") -> Any:
+def _option(
+    default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = ""
+) -> Any:
     """A field with its sentence, its range [low, high] (or (low, high]) and its flag, if not its own name."""
-    return field(default=default, metadata={"low": low, "high": high, "open_low": open_low, "says": says, "flag": flag})
+    return field(
+        default=default,
+        metadata={"low": low, "high": high, "open_low": open_low, "says": says, "flag": flag},
+    )
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,33 @@ class Config:
     num_steps: int = _option(1000, 1, 1_000_000_000, "Updates of the weights.", flag="--steps")
     batch_size: int = _option(1, 1, 1_048_576, "Documents whose mean loss makes one update.")
     learning_rate: float = _option(
-        0.01, 0.0, 1e12, "Rate of the first update after the warm-up; it falls linearly to zero.", open_low=True
+        0.01,
+        0.0,
+        1e12,
+        "Rate of the first update after the warm-up; it falls linearly to zero.",
+        open_low=True,
     )
     beta1: float = _option(0.85, 0.0, 1 - 2**-53, "Adam's memory of the gradient.")
     beta2: float = _option(0.99, 0.0, 1 - 2**-53, "Adam's memory of the gradient's square.")
-    eps_adam: float = _option(1e-8, 0.0, 1.0, "Adam's guard against division by zero.", open_low=True)
-    weight_decay: float = _option(0.0, 0.0, 1e12, "AdamW's: each update takes this share of its rate off the weights.")
-    input_dropout: float = _option(0.0, 0.0, 1 - 2**-32, "Share of the input characters that each update hides.")
-    muon: float = _option(0.0, 0.0, 1 - 2**-53, "Momentum of Muon, which then updates the layers' matrices; 0: Adam.")
+    eps_adam: float = _option(
+        1e-8, 0.0, 1.0, "Adam's guard against division by zero.", open_low=True
+    )
+    weight_decay: float = _option(
+        0.0, 0.0, 1e12, "AdamW's: each update takes this share of its rate off the weights."
+    )
+    input_dropout: float = _option(
+        0.0, 0.0, 1 - 2**-32, "Share of the input characters that each update hides."
+    )
+    muon: float = _option(
+        0.0, 0.0, 1 - 2**-53, "Momentum of Muon, which then updates the layers' matrices; 0: Adam."
+    )
     warmup: int = _option(0, 0, 1_000_000_000, "Updates over which the rate rises before it falls.")
-    init_std: float = _option(0.08, 0.0, 100.0, "Standard deviation of the initial weights.", open_low=True)
-    seed: int = _option(42, 0, 2**64 - 1, "Fixes the order of documents, the initial weights and the coins.")
+    init_std: float = _option(
+        0.08, 0.0, 100.0, "Standard deviation of the initial weights.", open_low=True
+    )
+    seed: int = _option(
+        42, 0, 2**64 - 1, "Fixes the order of documents, the initial weights and the coins."
+    )
     windows: bool = _option(False, False, True, "Use longer documents whole, in pieces of a block.")
     val: float = _option(0.0, 0.0, 0.9, "Share of the documents held out of training.")
 
@@ -76,7 +97,9 @@ class Config:
 
     def shapes(self, vocab_size: int) -> dict[str, tuple[int, int]]:
         """Name -> (rows, columns) of every weight matrix, in the reference's order."""
-        result: dict[str, tuple[int, int]] = shapes(vocab_size, self.n_layer, self.n_embd, self.block_size)
+        result: dict[str, tuple[int, int]] = shapes(
+            vocab_size, self.n_layer, self.n_embd, self.block_size
+        )
         return result
 
     def parameter_count(self, vocab_size: int) -> int:
@@ -112,7 +135,10 @@ class Config:
         names = {item.name for item in fields(cls)}
         for name in sorted(names ^ set(values)):
             problem = "lacks" if name in names else "has the unknown name"
-            raise ConfigError(f"the configuration {problem} {quote(name)}", fix=f"it has {', '.join(sorted(names))}")
+            raise ConfigError(
+                f"the configuration {problem} {quote(name)}",
+                fix=f"it has {', '.join(sorted(names))}",
+            )
         return cls(**values)  # type: ignore[arg-type]
 
 
@@ -122,7 +148,12 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "threads": (True, 0, 64, False),
     "samples": (True, 0, 1_000_000_000, False),
     "save_every": (True, 0, 1_000_000_000, False),
-    "temperature": (False, 1e-6, 1e6, False),  # lower ones do what 1e-6 does, until their inverse overflows
+    "temperature": (
+        False,
+        1e-6,
+        1e6,
+        False,
+    ),  # lower ones do what 1e-6 does, until their inverse overflows
     "top_k": (True, 0, 2**31 - 1, False),
     "top_p": (False, 0.0, 1.0, True),
     "min_len": (True, 0, 2**31 - 1, False),
@@ -140,24 +171,37 @@ def checked(name: str, value: object) -> int | float:
     item = Config.__dataclass_fields__[name]
     if item.type == "bool":
         if not isinstance(value, bool):
-            raise ConfigError(f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}")
+            raise ConfigError(
+                f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}"
+            )
         return value
-    return check_range(name, value, item.type == "int", **{k: item.metadata[k] for k in ("low", "high", "open_low")})
+    return check_range(
+        name,
+        value,
+        item.type == "int",
+        **{k: item.metadata[k] for k in ("low", "high", "open_low")},
+    )
 
 
-def check_range(name: str, value: object, whole: bool, low: float, high: float, open_low: bool = False) -> int | float:
+def check_range(
+    name: str, value: object, whole: bool, low: float, high: float, open_low: bool = False
+) -> int | float:
     """`value` as an int (if `whole`) or a float within [low, high], or (low, high] if `open_low`."""
     number: int | float | None = None
     if not isinstance(value, (bool, str, bytes)):
         with suppress(TypeError, ValueError, OverflowError):
             number = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
-    if number is None or not low <= number <= high or (open_low and number == low):  # NaN is in no range
+    if (
+        number is None or not low <= number <= high or (open_low and number == low)
+    ):  # NaN is in no range
         kind = "a whole number" if whole else "a number"
         bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
         raise ConfigError(
             f"{name} must be {kind} {bounds}, not {quote(_shown(value))}",
             where=f"option {name}",
-            fix=f"{name} {Config.__dataclass_fields__[name].default}" if name in Config.__dataclass_fields__ else "",
+            fix=f"{name} {Config.__dataclass_fields__[name].default}"
+            if name in Config.__dataclass_fields__
+            else "",
         )
     return number
 

@@ -70,13 +70,17 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
     origin = Origin(tuple(sources) or (BUILTIN,), column, dedupe)
     for source in origin.sources:
         if source == BUILTIN and column is not None:
-            raise ConfigError("the built-in list has no columns", where="option column", fix="name a file")
+            raise ConfigError(
+                "the built-in list has no columns", where="option column", fix="name a file"
+            )
         if source == BUILTIN:
             documents += builtin().documents
         else:
             name = "standard input" if source == "-" else source
             text = decode(_standard_input() if source == "-" else files.read(source), name)
-            documents += reference.read_documents(text) if column is None else _column(text, column, name)
+            documents += (
+                reference.read_documents(text) if column is None else _column(text, column, name)
+            )
     return _finished(documents, origin)
 
 
@@ -97,7 +101,9 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
     within it count as blanks.
     """
     if isinstance(items, (str, bytes)):
-        raise TypeError("documents must be an iterable of strings or a pathlib.Path, not a single string")
+        raise TypeError(
+            "documents must be an iterable of strings or a pathlib.Path, not a single string"
+        )
     if isinstance(items, os.PathLike):
         return read([os.fspath(items)])
     documents = []
@@ -115,7 +121,12 @@ def one_line(text: str) -> str:
 
 
 # What a file that is not UTF-8 begins with; UTF-32's first, because one of them begins with one of UTF-16's.
-_MARKS = {BOM_UTF32_LE: "UTF-32", BOM_UTF32_BE: "UTF-32", BOM_UTF16_LE: "UTF-16", BOM_UTF16_BE: "UTF-16"}
+_MARKS = {
+    BOM_UTF32_LE: "UTF-32",
+    BOM_UTF32_BE: "UTF-32",
+    BOM_UTF16_LE: "UTF-16",
+    BOM_UTF16_BE: "UTF-16",
+}
 
 
 def decode(data: bytes, where: str) -> str:
@@ -124,7 +135,9 @@ def decode(data: bytes, where: str) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        before = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1  # where its line begins
+        before = (
+            max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1
+        )  # where its line begins
         line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
         encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "LATIN1")
         raise DataError(
@@ -138,11 +151,17 @@ def decode(data: bytes, where: str) -> str:
 def _column(text: str, column: str, where: str) -> list[str]:
     """The values of one column: JSON lines if the text begins with a brace, else a table with a header (tab , ;)."""
     if text.lstrip().startswith("{"):
-        values = [_json_value(line, column, where, i) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
+        values = [
+            _json_value(line, column, where, i)
+            for i, line in enumerate(text.split("\n"), 1)
+            if line.strip()
+        ]
     else:
         head = text.split("\n", 1)[0]
         delimiter = next((mark for mark in "\t,;" if mark in head), ",")
-        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be as long as a line of text
+        csv.field_size_limit(
+            max(len(text), csv.field_size_limit())
+        )  # a cell may be as long as a line of text
         rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
         values, line = [], 1  # where the row begins: a cell in quotes may go on over many lines
         try:
@@ -170,13 +189,18 @@ def _json_value(line: str, column: str, where: str, number: int) -> str:
     if not isinstance(record, dict) or column not in record:
         _no_column(column, place, list(record) if isinstance(record, dict) else [])
     if not isinstance(record[column], str):
-        raise DataError(f"{quote(column)} must be a string, not {quote(json.dumps(record[column]))}", where=place)
+        raise DataError(
+            f"{quote(column)} must be a string, not {quote(json.dumps(record[column]))}",
+            where=place,
+        )
     return str(record[column])
 
 
 def _no_column(column: str, place: str, found: list[str]) -> None:
     names = ", ".join(quote(name) for name in found[:20]) or "none"
-    raise DataError(f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}")
+    raise DataError(
+        f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}"
+    )
 
 
 _GIVE = "give the list: --novel FILE, or --data FILE where a model is verified"
@@ -191,7 +215,9 @@ def again(origin: Origin, fingerprint: str) -> Corpus:
         raise DataError("the model does not keep the list it was trained on", fix=_GIVE)
     source = read(origin.sources, origin.column, origin.dedupe)
     if source.fingerprint() != fingerprint:
-        raise DataError("the list the model was trained on has changed", where=str(origin), fix=_GIVE)
+        raise DataError(
+            "the list the model was trained on has changed", where=str(origin), fix=_GIVE
+        )
     return source
 
 
@@ -200,12 +226,16 @@ def _finished(documents: list[str], origin: Origin) -> Corpus:
         documents = list(dict.fromkeys(documents))
     if not documents:
         raise DataError(
-            "there are no documents: the text is empty or blank", where=str(origin), fix="one string a line"
+            "there are no documents: the text is empty or blank",
+            where=str(origin),
+            fix="one string a line",
         )
     try:
         "".join(set("".join(documents))).encode()
     except UnicodeEncodeError as error:
-        raise DataError("a document holds a lone surrogate, which is no character", where=str(origin)) from error
+        raise DataError(
+            "a document holds a lone surrogate, which is no character", where=str(origin)
+        ) from error
     return Corpus(documents, origin)
 
 

@@ -52,7 +52,10 @@ def explain(
     """Trace `text` as far as the block goes. A character outside the alphabet is a DataError; stopped, StoppedError."""
     tokens = tokenizer.encode(text[: config.block_size])[: config.block_size + 1]
     trace = engine.trace(tokens, stop)
-    losses = [-math.log(row[token]) if row[token] else math.inf for row, token in zip(trace.probabilities, tokens[1:])]
+    losses = [
+        -math.log(row[token]) if row[token] else math.inf
+        for row, token in zip(trace.probabilities, tokens[1:])
+    ]
     total = 0.0
     for loss in losses:
         total += loss
@@ -68,7 +71,9 @@ def explain(
     )
 
 
-def next_probabilities(engine: Engine, tokenizer: Tokenizer, config: Config, prefix: str, stop: Stop) -> list[float]:
+def next_probabilities(
+    engine: Engine, tokenizer: Tokenizer, config: Config, prefix: str, stop: Stop
+) -> list[float]:
     """Probabilities of what comes after a prefix. One that fills the block is a ConfigError; stopped, StoppedError."""
     if len(prefix) >= config.block_size:
         raise ConfigError(

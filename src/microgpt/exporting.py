@@ -42,7 +42,10 @@ class Format:
 
 def is_ours(start: bytes) -> bool:
     """Whether these first bytes of a file are an export's: then it may be overwritten."""
-    return start.startswith((_JS_MARK.encode(), _TYPES_MARK.encode())) or _HTML_MARK.encode() in start[:4000]
+    return (
+        start.startswith((_JS_MARK.encode(), _TYPES_MARK.encode()))
+        or _HTML_MARK.encode() in start[:4000]
+    )
 
 
 def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict[str, Any]:
@@ -52,7 +55,13 @@ def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict
         return {"lists": lists, "model": None}
     sources = model.data.origin.sources
     if documents and sources != (corpus.BUILTIN,):
-        lists = [{"name": ", ".join(Path(source).name for source in sources), "text": "\n".join(documents)}, *lists[1:]]
+        lists = [
+            {
+                "name": ", ".join(Path(source).name for source in sources),
+                "text": "\n".join(documents),
+            },
+            *lists[1:],
+        ]
     state = model.state
     return {
         "lists": lists,
@@ -98,7 +107,9 @@ def embedded(text: str, where: str = "") -> dict[str, Any]:
             reader = _DataReader()
             reader.feed(text)
             model = json.loads(reader.found)["model"]
-        numbers = {name: _unpacked(model[name]) for name in ("parameters", "m", "v") if name in model}
+        numbers = {
+            name: _unpacked(model[name]) for name in ("parameters", "m", "v") if name in model
+        }
         return {
             "config": model["config"],
             "alphabet": model["alphabet"],
@@ -106,7 +117,9 @@ def embedded(text: str, where: str = "") -> dict[str, Any]:
             **numbers,
         }
     except (StopIteration, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError("no exported model is in this file", where=where, fix="microgpt export MODEL") from error
+        raise CheckpointError(
+            "no exported model is in this file", where=where, fix="microgpt export MODEL"
+        ) from error
 
 
 class _DataReader(HTMLParser):
@@ -136,8 +149,14 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     """
     node = shutil.which("node")
     if node is None:
-        raise MissingPartError("node, which reads the module, is not installed", fix="install node, or --no-check")
-    texts = ["", *model.tokenizer.alphabet[:200], "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size]]
+        raise MissingPartError(
+            "node, which reads the module, is not installed", fix="install node, or --no-check"
+        )
+    texts = [
+        "",
+        *model.tokenizer.alphabet[:200],
+        "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
+    ]
     engine = engine_class("auto")(model.config, model.tokenizer.vocab_size, model.state)
     one_block = replace(model.config, windows=False)  # which is what the module knows
     scores = scoring.score(engine, model.tokenizer, one_block, texts, lambda: False)
@@ -149,17 +168,31 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "model.mjs")
         path.write_text(text, encoding="utf-8")
-        command = [node, "--input-type=module", "--eval", script, "--", path.as_uri(), json.dumps(texts)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, encoding="utf-8")
+        command = [
+            node,
+            "--input-type=module",
+            "--eval",
+            script,
+            "--",
+            path.as_uri(),
+            json.dumps(texts),
+        ]
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=120, check=False, encoding="utf-8"
+        )
     if done.returncode:
         raise CheckpointError(f"node cannot run the module: {done.stderr.strip()[-300:]}")
     found = json.loads(done.stdout)
     pairs = zip(found, expected, strict=True)
-    return max(0.0 if a == b else abs(a - b) / max(1.0, abs(b)) for a, b in pairs), "log p of strings, in node"
+    return max(
+        0.0 if a == b else abs(a - b) / max(1.0, abs(b)) for a, b in pairs
+    ), "log p of strings, in node"
 
 
 FORMATS = {
-    "html": Format(".html", "one page with model and list, to look into it offline", to_html, check_html),
+    "html": Format(
+        ".html", "one page with model and list, to look into it offline", to_html, check_html
+    ),
     "js": Format(".js", "an ES module with types: sample, score, next", to_js, check_js),
 }
 
@@ -167,9 +200,13 @@ FORMATS = {
 def export(model: checkpoint.Checkpoint, to: str, documents: list[str]) -> dict[str, bytes]:
     """Suffix -> bytes of each file of this form, the main one first. Raises ConfigError for an unknown form."""
     if to not in FORMATS:
-        raise ConfigError(f"there is no form {quote(to)}", where="option to", fix=f"one of {', '.join(FORMATS)}")
+        raise ConfigError(
+            f"there is no form {quote(to)}", where="option to", fix=f"one of {', '.join(FORMATS)}"
+        )
     if not all(map(math.isfinite, model.state.parameters)):
-        raise MicrogptError("the model has weights that are not finite", fix="train it again with a lower rate")
+        raise MicrogptError(
+            "the model has weights that are not finite", fix="train it again with a lower rate"
+        )
     return {suffix: text.encode() for suffix, text in FORMATS[to].files(model, documents).items()}
 
 

@@ -57,22 +57,32 @@ def read(path: StrPath) -> bytes:
     if not stat.S_ISREG(mode):
         os.close(descriptor)
         kind = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        fix = "name a file" if stat.S_ISDIR(mode) else "read it through standard input: - as the file's name"
+        fix = (
+            "name a file"
+            if stat.S_ISDIR(mode)
+            else "read it through standard input: - as the file's name"
+        )
         raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
     with os.fdopen(descriptor, "rb") as file:
         try:
             return file.read()
         except MemoryError:
             size = os.fstat(descriptor).st_size
-            raise InputError(f"the file's {size:,} bytes do not fit into memory", where=os.fspath(path)) from None
+            raise InputError(
+                f"the file's {size:,} bytes do not fit into memory", where=os.fspath(path)
+            ) from None
         except OSError as error:
-            raise StorageError(f"cannot read the file: {reason(error)}", where=os.fspath(path)) from error
+            raise StorageError(
+                f"cannot read the file: {reason(error)}", where=os.fspath(path)
+            ) from error
 
 
 def _fail_to_read(path: StrPath, error: OSError | ValueError) -> NoReturn:
     where = quote(os.fspath(path), 400)
     if isinstance(error, PermissionError):
-        raise PermissionDeniedError("no permission to read the file", where=where, fix="chmod +r") from error
+        raise PermissionDeniedError(
+            "no permission to read the file", where=where, fix="chmod +r"
+        ) from error
     words = reason(error) if isinstance(error, OSError) else str(error)
     raise InputError(f"cannot open the file: {words}", where=where, fix="check the path") from error
 
@@ -149,7 +159,9 @@ def write(path: StrPath, data: bytes, *, system: System = SYSTEM) -> None:
     made = False
     try:
         with suppress(FileNotFoundError):
-            system.unlink(temporary)  # of a run that was killed, or a trap: never opened, never followed
+            system.unlink(
+                temporary
+            )  # of a run that was killed, or a trap: never opened, never followed
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = system.open(temporary, flags, mode)
         made = True
@@ -241,7 +253,11 @@ def _sync_folder(folder: str, system: System) -> None:
 
 def _require_path(path: StrPath) -> None:
     if not os.fspath(path) or "\0" in os.fspath(path):
-        raise OutputError("this is not the path of a file", where=quote(os.fspath(path)), fix="choose another path")
+        raise OutputError(
+            "this is not the path of a file",
+            where=quote(os.fspath(path)),
+            fix="choose another path",
+        )
 
 
 def _mode(path: StrPath) -> int:
@@ -254,7 +270,9 @@ def _mode(path: StrPath) -> int:
     except OSError as error:
         _fail_to_write(path, error, 0)
     if not stat.S_ISREG(found):
-        raise OutputError("the output is not a regular file", where=os.fspath(path), fix="choose another path")
+        raise OutputError(
+            "the output is not a regular file", where=os.fspath(path), fix="choose another path"
+        )
     return stat.S_IMODE(found) & 0o666
 
 
@@ -268,7 +286,9 @@ def _fail_to_write(path: StrPath, error: OSError, size: int) -> NoReturn:
     where = quote(os.fspath(path), 400)
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         raise PermissionDeniedError(
-            f"no permission to write here: {reason(error)}", where=where, fix="choose another folder with -o"
+            f"no permission to write here: {reason(error)}",
+            where=where,
+            fix="choose another folder with -o",
         ) from error
     full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     kind: type[MicrogptError] = StorageError if full or error.errno == errno.EIO else OutputError

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from .pytorch import TorchGPT
 
 Documents = Iterable[str] | os.PathLike[str]
-_LIVE = ("config_", "tokenizer_", "engine_", "_session", "_checkpoint")  # made again from a checkpoint's bytes
+_LIVE = (
+    "config_",
+    "tokenizer_",
+    "engine_",
+    "_session",
+    "_checkpoint",
+)  # made again from a checkpoint's bytes
 
 
 class MicroGPT:
@@ -106,7 +112,9 @@ class MicroGPT:
         """Change arguments; takes effect at the next fit. An unknown name is a ConfigError."""
         for name, value in params.items():
             if name not in self._names():
-                raise ConfigError(f"there is no parameter {quote(name)}", fix=f"one of {', '.join(self._names())}")
+                raise ConfigError(
+                    f"there is no parameter {quote(name)}", fix=f"one of {', '.join(self._names())}"
+                )
             setattr(self, name, value)
         return self
 
@@ -114,7 +122,11 @@ class MicroGPT:
         from sklearn.utils import InputTags, Tags, TargetTags
 
         inputs = InputTags(one_d_array=True, two_d_array=False, string=True)
-        return Tags(estimator_type="density_estimator", target_tags=TargetTags(required=False), input_tags=inputs)
+        return Tags(
+            estimator_type="density_estimator",
+            target_tags=TargetTags(required=False),
+            input_tags=inputs,
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "engine_")
@@ -148,7 +160,11 @@ class MicroGPT:
 
     def _start(self, X: Documents) -> Session:
         source = corpus.from_iterable(X)
-        values = {name: value for name, value in self.get_params().items() if name not in ("engine", "threads")}
+        values = {
+            name: value
+            for name, value in self.get_params().items()
+            if name not in ("engine", "threads")
+        }
         values["block_size"] = settle_block_size(values["block_size"], source.documents)
         threads = int(checked("threads", self.threads))
         session = Session.start(Config(**values), source, self.engine, threads)
@@ -158,7 +174,11 @@ class MicroGPT:
     def _adopt(self, session: Session) -> None:
         self._session, self._checkpoint, self._known = session, None, None
         self.losses_ = []
-        self.config_, self.tokenizer_, self.engine_ = session.config, session.tokenizer, session.engine
+        self.config_, self.tokenizer_, self.engine_ = (
+            session.config,
+            session.tokenizer,
+            session.engine,
+        )
 
     @classmethod
     def from_session(cls, session: Session) -> MicroGPT:
@@ -236,10 +256,14 @@ class MicroGPT:
         """
         self._require_fitted()
         known = (self.known() if novel else ()) if isinstance(novel, bool) else frozenset(novel)
-        wanted = sampling.Wanted(temperature, top_k, top_p, prefix, match, min_len, max_len, known, unique)
+        wanted = sampling.Wanted(
+            temperature, top_k, top_p, prefix, match, min_len, max_len, known, unique
+        )
         draws = Draws(fresh_seed() if seed is None else int(checked("seed", seed)))
         with Interrupt() as interrupt:
-            found = sampling.sample(self.engine_, self.tokenizer_, self.config_, n, wanted, draws, interrupt.stop)
+            found = sampling.sample(
+                self.engine_, self.tokenizer_, self.config_, n, wanted, draws, interrupt.stop
+            )
             strings = list(found)
         if interrupt.received is not None:
             raise KeyboardInterrupt
@@ -276,7 +300,9 @@ class MicroGPT:
     def evaluate(self, X: Iterable[str]) -> scoring.Evaluation:
         """Loss over all tokens of the strings."""
         self._require_fitted()
-        return scoring.evaluate(self.engine_, self.tokenizer_, self.config_, _texts(X), lambda: False)
+        return scoring.evaluate(
+            self.engine_, self.tokenizer_, self.config_, _texts(X), lambda: False
+        )
 
     def _scores(self, X: Iterable[str]) -> Iterator[scoring.Score]:
         self._require_fitted()
@@ -296,12 +322,16 @@ class MicroGPT:
         return [self._next(prefix) for prefix in _texts(X)]
 
     def _next(self, prefix: str) -> list[float]:
-        return explaining.next_probabilities(self.engine_, self.tokenizer_, self.config_, prefix, lambda: False)
+        return explaining.next_probabilities(
+            self.engine_, self.tokenizer_, self.config_, prefix, lambda: False
+        )
 
     def explain(self, text: str, *, gradients: bool = False) -> explaining.Explanation:
         """What the model expects at each position of `text`, and where its heads look."""
         self._require_fitted()
-        return explaining.explain(self.engine_, self.tokenizer_, self.config_, text, gradients, lambda: False)
+        return explaining.explain(
+            self.engine_, self.tokenizer_, self.config_, text, gradients, lambda: False
+        )
 
     def to_torch(self) -> TorchGPT:
         """The model as a `torch.nn.Module` in float64 (needs PyTorch)."""

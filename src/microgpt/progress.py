@@ -30,7 +30,9 @@ class Lines:
         if self._done * 10 // self._num_steps > before:
             mean = sum(self._losses) / len(self._losses)
             elapsed = time.perf_counter() - self._began
-            self._say(f"step {self._done:,} / {self._num_steps:,}  loss {mean:.4f}  {elapsed:.1f} s")
+            self._say(
+                f"step {self._done:,} / {self._num_steps:,}  loss {mean:.4f}  {elapsed:.1f} s"
+            )
 
     def close(self) -> None:
         """Nothing is left open."""
@@ -41,7 +43,13 @@ class Bar:
 
     def __init__(self, first: int, num_steps: int, stream: TextIO, color: bool) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         console = Console(file=stream, no_color=not color)
         self._losses: list[float] = []
@@ -54,7 +62,9 @@ class Bar:
             console=console,
             transient=True,
         )
-        self._task: TaskID = self._rich.add_task("", total=num_steps, completed=first, loss="", curve="")
+        self._task: TaskID = self._rich.add_task(
+            "", total=num_steps, completed=first, loss="", curve=""
+        )
         self._rich.start()
 
     def update(self, losses: Sequence[float]) -> None:

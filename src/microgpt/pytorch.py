@@ -78,17 +78,23 @@ class TorchGPT(nn.Module):
         logits = x @ self.lm_head.T
         if targets is None:
             return logits, None
-        return logits, functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+        return logits, functional.cross_entropy(
+            logits.flatten(0, 1), targets.flatten(), ignore_index=-1
+        )
 
     @torch.no_grad()
-    def generate(self, count: int, temperature: float = 0.5, generator: torch.Generator | None = None) -> list[str]:
+    def generate(
+        self, count: int, temperature: float = 0.5, generator: torch.Generator | None = None
+    ) -> list[str]:
         """New strings, drawn with torch's own random numbers."""
         bos = self.tokenizer.bos
         idx = torch.full((count, 1), bos)
         for _ in range(self.config.block_size):
             logits = self(idx)[0][:, -1] / temperature
             token = torch.multinomial(logits.softmax(-1), 1, generator=generator)
-            idx = torch.cat([idx, torch.where(idx[:, -1:] == bos, bos, token) if idx.shape[1] > 1 else token], 1)
+            idx = torch.cat(
+                [idx, torch.where(idx[:, -1:] == bos, bos, token) if idx.shape[1] > 1 else token], 1
+            )
         return [self.tokenizer.decode(row[: _end(row, bos)]) for row in idx[:, 1:].tolist()]
 
 

@@ -26,7 +26,10 @@ class Draws:
         self._rng.shuffle(items)
 
     def weights(
-        self, shapes: Iterable[tuple[int, int]], std: float, stop: Callable[[], bool] = lambda: False
+        self,
+        shapes: Iterable[tuple[int, int]],
+        std: float,
+        stop: Callable[[], bool] = lambda: False,
     ) -> array[float]:
         """Independent Gaussians for matrices of these (rows, columns), one after the other, row by row.
 
@@ -58,7 +61,9 @@ class Draws:
             # setstate does not look at types: a string in `words` would be a format of any width to it.
             if version != 3 or not all(type(word) is int and 0 <= word < 2**32 for word in words):
                 raise ValueError("these are not the numbers of a generator")
-            if gauss_next is not None and not (isinstance(gauss_next, float) and math.isfinite(gauss_next)):
+            if gauss_next is not None and not (
+                isinstance(gauss_next, float) and math.isfinite(gauss_next)
+            ):
                 raise ValueError("gauss_next is not a number")
             draws._rng.setstate((version, tuple(words), gauss_next))
         except (TypeError, OverflowError) as error:

@@ -31,7 +31,14 @@ BATCH, WARMUP = 64, 50
 PRESETS: dict[str, Preset | None] = {
     "reference": None,
     "good": Preset(
-        {"n_layer": 2, "n_embd": 48, "n_head": 6, "learning_rate": 0.008, "beta2": 0.995, "muon": 0.95},
+        {
+            "n_layer": 2,
+            "n_embd": 48,
+            "n_head": 6,
+            "learning_rate": 0.008,
+            "beta2": 0.995,
+            "muon": 0.95,
+        },
         1600,
         0.75,
         0.75,
@@ -66,7 +73,9 @@ def recipe(
     """
     if name not in PRESETS:
         raise ConfigError(
-            f"there is no preset {quote(name)}", where="option preset", fix=f"one of {', '.join(PRESETS)}"
+            f"there is no preset {quote(name)}",
+            where="option preset",
+            fix=f"one of {', '.join(PRESETS)}",
         )
     preset = PRESETS[name]
     if preset is None:

@@ -20,13 +20,17 @@ _WIDTH, _HEIGHT, _MARGIN = 720, 360, 48
 class Recorder:
     """Takes blocks of steps, writes the files that were asked for."""
 
-    def __init__(self, trace: str | None, log: str | None, plot: str | None, force: bool, done: int = 0) -> None:
+    def __init__(
+        self, trace: str | None, log: str | None, plot: str | None, force: bool, done: int = 0
+    ) -> None:
         """done: steps of the run made before; a trace or a log of them is gone on with."""
         for path in filter(None, (trace, log)):
             files.require_replaceable(path, _is_jsonl_of_ours, force)
         if plot:
             files.require_replaceable(plot, lambda start: _SVG_MARK.encode() in start, force)
-        self._trace, self._log = (files.Log(path, _kept(path, done)) if path else None for path in (trace, log))
+        self._trace, self._log = (
+            files.Log(path, _kept(path, done)) if path else None for path in (trace, log)
+        )
         self._plot = plot
         self._losses: list[float] = []
         self._began = time.perf_counter()
@@ -61,7 +65,12 @@ class Recorder:
 def trace_line(step: Step, engine: Engine) -> dict[str, object]:
     """One step at full precision: the hash is over all parameters as little-endian float64."""
     digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
-    return {"step": step.step, "loss": step.loss, "loss_hex": step.loss.hex(), "params_sha256": digest}
+    return {
+        "step": step.step,
+        "loss": step.loss,
+        "loss_hex": step.loss.hex(),
+        "params_sha256": digest,
+    }
 
 
 def _kept(path: str, done: int) -> int:

@@ -107,7 +107,11 @@ class Value:
 
 def shapes(vocab_size, n_layer, n_embd, block_size):
     """Name -> (rows, columns) of every weight matrix, in the order in which they are drawn."""
-    sizes = {"wte": (vocab_size, n_embd), "wpe": (block_size, n_embd), "lm_head": (vocab_size, n_embd)}
+    sizes = {
+        "wte": (vocab_size, n_embd),
+        "wpe": (block_size, n_embd),
+        "lm_head": (vocab_size, n_embd),
+    }
     for i in range(n_layer):
         for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
             sizes[f"layer{i}.{name}"] = (n_embd, n_embd)
@@ -135,7 +139,9 @@ class Cache:
     def __init__(self, n_layer):
         self.keys = [[] for _ in range(n_layer)]  # [layer][position], n_embd long
         self.values = [[] for _ in range(n_layer)]  # likewise
-        self.attention = [[] for _ in range(n_layer)]  # [layer][position][head]: weights; to look at
+        self.attention = [
+            [] for _ in range(n_layer)
+        ]  # [layer][position][head]: weights; to look at
 
 
 def linear(x, matrix):
@@ -288,7 +294,9 @@ def main(path="input.txt", n_layer=1, n_embd=16, n_head=4, block_size=16, num_st
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     for step in range(num_steps):
         batch = [encode(documents[i], alphabet) for i in batch_indices(step, 1, len(documents))]
-        loss = batch_loss([document_loss(tokens, weights, n_layer, n_head, block_size) for tokens in batch])
+        loss = batch_loss(
+            [document_loss(tokens, weights, n_layer, n_head, block_size) for tokens in batch]
+        )
         loss.backward()
         adam(parameters, m, v, step, learning_rate_at(step, num_steps, 0.01))
         print(step_line(step, num_steps, loss.data))

@@ -19,7 +19,9 @@ from .tokenizer import Tokenizer
 
 TRIES = 200  # strings drawn, at most, for each one asked for
 LEAST_TRIES = 2_000  # and for all together at least
-LONGEST = 1_000  # characters of a string from a model trained with windows, which knows no block's end
+LONGEST = (
+    1_000  # characters of a string from a model trained with windows, which knows no block's end
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class Wanted:
             re.compile(self.match or "")
         except (re.error, RecursionError, OverflowError) as error:
             raise ConfigError(
-                f"match is not a regular expression: {error}", where=f"option match {quote(self.match)}"
+                f"match is not a regular expression: {error}",
+                where=f"option match {quote(self.match)}",
             ) from None
 
     def accepts(self, text: str) -> bool:
@@ -64,7 +67,13 @@ class Wanted:
 
 
 def sample(
-    engine: Engine, tokenizer: Tokenizer, config: Config, count: int, wanted: Wanted, draws: Draws, stop: Stop
+    engine: Engine,
+    tokenizer: Tokenizer,
+    config: Config,
+    count: int,
+    wanted: Wanted,
+    draws: Draws,
+    stop: Stop,
 ) -> Iterator[str]:
     """Up to `count` strings as they are found; fewer when the model hardly ever makes such a string.
 
@@ -74,11 +83,15 @@ def sample(
     """
     checked("n", count)
     prefix = tokenizer.ids(wanted.prefix)
-    longest = max(config.block_size, LONGEST, wanted.min_len) if config.windows else config.block_size
+    longest = (
+        max(config.block_size, LONGEST, wanted.min_len) if config.windows else config.block_size
+    )
     _check_fits(wanted, len(prefix), longest)
     if config.windows and wanted.max_len is not None:
         longest = min(longest, max(wanted.max_len, len(prefix)) + 1)  # what is longer is not wanted
-    source = _Source(engine, config.block_size, [tokenizer.bos, *prefix], longest, wanted, draws, stop)
+    source = _Source(
+        engine, config.block_size, [tokenizer.bos, *prefix], longest, wanted, draws, stop
+    )
     seen: set[str] = set()
     tries = max(LEAST_TRIES, TRIES * count)
     ask = count
@@ -130,7 +143,9 @@ class _Source:
             return self._generate(min(count, max(1, most)), self.start)
         tokens = self.start[:]
         while len(tokens) <= self.longest:
-            piece = (len(tokens) - 1) // self.block_size * self.block_size  # where it begins: corpus.windows
+            piece = (
+                (len(tokens) - 1) // self.block_size * self.block_size
+            )  # where it begins: corpus.windows
             found = self._generate(1, tokens[piece:])
             if not found:
                 return []
@@ -144,6 +159,8 @@ class _Source:
         if missing > 0:
             self.coins.extend(self.draws.coins(missing))
         w = self.wanted
-        found = self.engine.generate(count, self.coins, start, w.temperature, w.top_k, w.top_p, self.stop)
+        found = self.engine.generate(
+            count, self.coins, start, w.temperature, w.top_k, w.top_p, self.stop
+        )
         self.coins = self.coins[found.coins_used :]
         return found.documents

@@ -34,7 +34,9 @@ class Score:
         return self.log_probability / self.tokens
 
 
-def score(engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop) -> Iterator[Score]:
+def score(
+    engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop
+) -> Iterator[Score]:
     """A Score for each text, in order. A character outside the alphabet is a DataError."""
     texts = iter(texts)
     while chunk := list(islice(texts, _CHUNK)):
@@ -56,7 +58,9 @@ def _pieces(tokenizer: Tokenizer, config: Config, text: str) -> list[list[int]]:
     """The text's tokens as far as the block predicts them; all of them, in windows, for a model trained so."""
     if config.windows:
         size = config.block_size
-        return [tokenizer.window(text, window.start, size + 1) for window in corpus.windows(text, size)]
+        return [
+            tokenizer.window(text, window.start, size + 1) for window in corpus.windows(text, size)
+        ]
     return [tokenizer.encode(text[: config.block_size])]
 
 
@@ -79,7 +83,9 @@ class Evaluation:
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
-def evaluate(engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop) -> Evaluation:
+def evaluate(
+    engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop
+) -> Evaluation:
     """Mean loss over all tokens of the texts; every token counts alike, so long texts count more."""
     total, tokens, documents = 0.0, 0, 0
     for found in score(engine, tokenizer, config, texts, stop):

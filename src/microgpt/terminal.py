@@ -54,7 +54,8 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = [
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths))
         )
         for row in cells
     ]
@@ -83,7 +84,11 @@ def explanation(found: Explanation, style: Style, head: int | None = None) -> st
     for layer, heads in enumerate(found.attention):
         for h, rows in enumerate(heads):
             if head is None or h == head:
-                lines += [style.bold(f"attention, layer {layer}, head {h}"), *_attention(rows, labels, style), ""]
+                lines += [
+                    style.bold(f"attention, layer {layer}, head {h}"),
+                    *_attention(rows, labels, style),
+                    "",
+                ]
     for name, matrix in found.gradients.items():
         norm = sum(x * x for row in matrix for x in row) ** 0.5
         largest = max((abs(x) for row in matrix for x in row), default=0.0)

@@ -13,7 +13,9 @@ class Tokenizer:
 
     def __init__(self, alphabet: Iterable[str]) -> None:
         self.alphabet = tuple(alphabet)
-        if any(len(c) != 1 for c in self.alphabet) or list(self.alphabet) != sorted(set(self.alphabet)):
+        if any(len(c) != 1 for c in self.alphabet) or list(self.alphabet) != sorted(
+            set(self.alphabet)
+        ):
             raise DataError("an alphabet must be single characters, each once, in code point order")
         self._ids = {character: i for i, character in enumerate(self.alphabet)}
 

@@ -32,7 +32,9 @@ class Step(NamedTuple):
 class Session:
     """A training run: documents in their random order, a tokenizer, an engine, the stream of draws."""
 
-    def __init__(self, config: Config, documents: list[str], data: Data, tokenizer: Tokenizer, draws: Draws) -> None:
+    def __init__(
+        self, config: Config, documents: list[str], data: Data, tokenizer: Tokenizer, draws: Draws
+    ) -> None:
         self.config, self.data, self.tokenizer, self.draws = config, data, tokenizer, draws
         self.documents, self.held_out = corpus.split(documents, config.val)
         self._windows = _windows(self.documents, config) if config.windows else None
@@ -41,7 +43,12 @@ class Session:
 
     @classmethod
     def start(
-        cls, config: Config, source: corpus.Corpus, engine: str, threads: int = 0, stop: Stop = lambda: False
+        cls,
+        config: Config,
+        source: corpus.Corpus,
+        engine: str,
+        threads: int = 0,
+        stop: Stop = lambda: False,
     ) -> Session:
         """A new run, drawn as the reference draws: documents shuffled first, then the weights.
 
@@ -56,11 +63,15 @@ class Session:
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
         state = State.initial(draws.weights(shapes, config.init_std, stop))
-        self.engine = engine_class(engine, config)(config, tokenizer.vocab_size, state, threads=threads)
+        self.engine = engine_class(engine, config)(
+            config, tokenizer.vocab_size, state, threads=threads
+        )
         return self
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str, threads: int = 0) -> Session:
+    def resume(
+        cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str, threads: int = 0
+    ) -> Session:
         """Go on from a checkpoint, with the documents it was trained on, bit for bit as if never stopped.
 
         engine: "auto" is the one that trained it up to here.
@@ -74,7 +85,9 @@ class Session:
                 fix=f"resume with {data.origin}",
             )
         Draws(checkpoint.config.seed).shuffle(source.documents)
-        self = cls(checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
+        self = cls(
+            checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws
+        )
         if engine == AUTO:
             engine = trained_by(checkpoint.state)
         kind, vocab_size = engine_class(engine, self.config), self.tokenizer.vocab_size
@@ -89,7 +102,9 @@ class Session:
     def batch(self, step: int) -> list[str]:
         """The documents of one step; pieces of them where the configuration says windows."""
         if self._windows is not None:
-            return [window.text(self.config.block_size) for window in self._picked(step, self._windows)]
+            return [
+                window.text(self.config.block_size) for window in self._picked(step, self._windows)
+            ]
         return self._picked(step, self.documents)
 
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
@@ -101,7 +116,10 @@ class Session:
             windows = self._picked(step, self._windows)
             return [self.tokenizer.window(w.document, w.start, longest + 1) for w in windows]
         # A character more than the block predicts is never seen: a line of 10 MB costs nothing.
-        return [self.tokenizer.encode(document[:longest]) for document in self._picked(step, self.documents)]
+        return [
+            self.tokenizer.encode(document[:longest])
+            for document in self._picked(step, self.documents)
+        ]
 
     def run(self, stop: Stop, every: int = 0) -> Iterator[list[Step]]:
         """Train to the last step, or until `stop`; yields the finished steps in blocks of about 50 ms.
@@ -133,15 +151,22 @@ class Session:
             size = max(1, min(2 * size, int(size * 0.05 / max(elapsed, 1e-9)), 1024))
 
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
-        documents, batches = [self.batch(step) for step in steps], [self._tokens(step) for step in steps]
+        documents, batches = (
+            [self.batch(step) for step in steps],
+            [self._tokens(step) for step in steps],
+        )
         rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
-        return [Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))], end
+        return [
+            Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))
+        ], end
 
 
 def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
     """The pieces of all documents, in a random order of their own: neighbours would be too much alike."""
-    found = [window for document in documents for window in corpus.windows(document, config.block_size)]
+    found = [
+        window for document in documents for window in corpus.windows(document, config.block_size)
+    ]
     Draws(config.seed).shuffle(found)
     return found
 
@@ -153,7 +178,9 @@ def learning_rate_at(step: int, config: Config) -> float:
     """
     if step < config.warmup:
         return config.learning_rate * ((step + 1) / config.warmup)
-    return reference.learning_rate_at(step - config.warmup, config.num_steps - config.warmup, config.learning_rate)
+    return reference.learning_rate_at(
+        step - config.warmup, config.num_steps - config.warmup, config.learning_rate
+    )
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:
@@ -161,7 +188,9 @@ def settle_block_size(block_size: int | str, documents: list[str]) -> int:
     if block_size == "auto":
         return max(map(len, documents)) + 1
     if isinstance(block_size, str):
-        raise ConfigError("block_size must be a whole number or 'auto'", where="option block_size", fix="auto")
+        raise ConfigError(
+            "block_size must be a whole number or 'auto'", where="option block_size", fix="auto"
+        )
     return block_size
 
 

@@ -1,12 +1,14 @@
 // `reference.adam` for all parameters, and the test that decides whether a step is applied at all.
 //
-// The vector form rests on three facts, so that most parameters need neither pow nor a division by a constant.
-// (1) pow(x, 2) and pow(x, 0.5) are the correctly rounded x * x and sqrt(x) unless the true value lies
-//     close to the middle between two float64: the relative error of the C library's pow before its last
-//     rounding is below 0.006 * 2^-52 (five roundings of numbers below 2^-8.5 make 0.0048, log's error
-//     times its size, at most 100, adds 0.001). The few numbers nearer to a middle than `doubt` are
-//     listed and get the real pow. `probe` tries it; a test does so on millions.
-// (2) x / c for a constant c: with h = 1/c rounded and l = (1/c - h) rounded, q = x * h + x * l is one of the
+// The vector form rests on three facts, so that most parameters need neither pow nor a division by
+// a constant. (1) pow(x, 2) and pow(x, 0.5) are the correctly rounded x * x and sqrt(x) unless the
+// true value lies
+//     close to the middle between two float64: the relative error of the C library's pow before its
+//     last rounding is below 0.006 * 2^-52 (five roundings of numbers below 2^-8.5 make 0.0048,
+//     log's error times its size, at most 100, adds 0.001). The few numbers nearer to a middle than
+//     `doubt` are listed and get the real pow. `probe` tries it; a test does so on millions.
+// (2) x / c for a constant c: with h = 1/c rounded and l = (1/c - h) rounded, q = x * h + x * l is
+// one of the
 //     two neighbours of the quotient, r = x - c * q is exact, and q + r * h rounds to the quotient
 //     (Markstein 1990, IBM J. Res. Dev. 34, theorem 8.2). Each product and sum there is one FMA.
 // (3) (1) and (2) hold far from underflow; numbers below 2^-900 other than 0 go the slow way.
@@ -20,20 +22,21 @@ constexpr double doubt = 0.0065 * 0x1p-52;  // relative
 constexpr double tiny = 0x1p-900;
 
 #if MICROGPT_LANES > 2
-// Smallest in unsigned order of bits, 0 last: how `tiny` numbers other than 0 are found. x without its sign.
+// Smallest in unsigned order of bits, 0 last: how `tiny` numbers other than 0 are found. x without
+// its sign.
 MICROGPT_INLINE Unsigned bits_below(Vec x) { return reinterpret_cast<Unsigned>(bits_of(x)) - 1; }
 MICROGPT_INLINE Unsigned lesser(Unsigned x, Unsigned y) { return x < y ? x : y; }
 
-// Fact (1): the lanes where pow(x, 2) may differ from square = x * x. There a rounding to either side of the
-// doubt differs, or square is so small that the margin may have underflowed.
+// Fact (1): the lanes where pow(x, 2) may differ from square = x * x. There a rounding to either
+// side of the doubt differs, or square is so small that the margin may have underflowed.
 MICROGPT_INLINE unsigned doubtful_squares(Vec x, Vec square) {
     const Vec margin = square * doubt;
     return mask_differs(fma(x, x, margin), fma(x, x, -margin)) |
            mask_less(bits_below(square), bits_below(broadcast(tiny)));
 }
 
-// The lanes where pow(x, 0.5) may differ from root = sqrt(x). The true root is root + rest / (2 root); a
-// middle is half of 2^-52 power away, power being the power of two in root.
+// The lanes where pow(x, 0.5) may differ from root = sqrt(x). The true root is root + rest / (2
+// root); a middle is half of 2^-52 power away, power being the power of two in root.
 MICROGPT_INLINE unsigned doubtful_roots(Vec x, Vec root) {
     const Vec rest = fma(-root, root, x);
     const Vec power = from_bits(bits_of(root) & broadcast_bits(0x7ff0000000000000));
@@ -60,11 +63,12 @@ inline bool all_finite(const double* g, Index count) {
 
 class Adam {
 public:
-    Adam(const AdamSettings& settings, bool vector_libm) : settings_(settings), vector_(has_fma && vector_libm) {}
+    Adam(const AdamSettings& settings, bool vector_libm)
+        : settings_(settings), vector_(has_fma && vector_libm) {}
 
     // p, m, v, g: `count` numbers each. step: updates made before this one.
-    void update(double* p, double* m, double* v, const double* g, Index count, Index step, double rate,
-                Poll& poll) const {
+    void update(double* p, double* m, double* v, const double* g, Index count, Index step,
+                double rate, Poll& poll) const {
         const double power = static_cast<double>(step + 1);
         const Rates rates{settings_.beta1,
                           1 - settings_.beta1,
@@ -113,7 +117,8 @@ private:
     }
 
 #if MICROGPT_LANES > 2
-    static constexpr Index block = 256 * lanes;  // parameters treated together; what is kept of them stays in L1
+    static constexpr Index block =
+        256 * lanes;  // parameters treated together; what is kept of them stays in L1
 
     // Fact (2).
     struct Quotient {
@@ -132,11 +137,14 @@ private:
     // What must be remembered of a block until its doubts are settled.
     struct Block {
         double p_before[block], v_before[block];
-        std::uint8_t square_doubts[block / lanes] = {}, root_doubts[block / lanes] = {};  // a bit a lane
-        bool extreme;  // some m or v is tiny, or some p has become NaN: fact (2) fails where a quotient overflows
+        std::uint8_t square_doubts[block / lanes] = {},
+                                           root_doubts[block / lanes] = {};  // a bit a lane
+        bool extreme;  // some m or v is tiny, or some p has become NaN: fact (2) fails where a
+                       // quotient overflows
     };
 
-    // The parameters whose bit is set in a block's masks, ascending; filled up with 0 to whole vectors.
+    // The parameters whose bit is set in a block's masks, ascending; filled up with 0 to whole
+    // vectors.
     struct Doubts {
         std::int64_t index[block + 8];
         Index count = 0;
@@ -165,7 +173,8 @@ private:
         }
     };
 
-    static void update_block(const Rates& r, double* p, double* m, double* v, const double* g, Index size) {
+    static void update_block(const Rates& r, double* p, double* m, double* v, const double* g,
+                             Index size) {
         Block b;
         update_lanes(r, p, m, v, g, size, b);
         const auto settle = [&](const Doubts& doubts, auto powers_of, auto correct) {
@@ -192,7 +201,8 @@ private:
             assumed = square_root(v_hat);
             return vector_pow(v_hat, 0.5);
         };
-        settle(Doubts(b.root_doubts), roots, [&](Index i, double root) { p[i] = moved(r, b.p_before[i], m[i], root); });
+        settle(Doubts(b.root_doubts), roots,
+               [&](Index i, double root) { p[i] = moved(r, b.p_before[i], m[i], root); });
         if (__builtin_expect(b.extreme, 0))
             for (Index i = 0; i < size; i++)
                 if (!(p[i] == p[i]) || is_tiny(m[i]) || is_tiny(v[i]))
@@ -203,10 +213,12 @@ private:
 
     // The update as if pow(x, 2) were x * x and pow(x, 0.5) were sqrt(x). A loop of two stages, the
     // second one vector behind the first, since square root and quotient take long.
-    static void update_lanes(const Rates& r, double* p, double* m, double* v, const double* g, Index size, Block& b) {
+    static void update_lanes(const Rates& r, double* p, double* m, double* v, const double* g,
+                             Index size, Block& b) {
         const Quotient by_m_share(r.m_share), by_v_share(r.v_share);
         const Vec beta1 = broadcast(r.beta1), beta2 = broadcast(r.beta2), rate = broadcast(r.rate);
-        const Vec rest1 = broadcast(r.one_minus_beta1), rest2 = broadcast(r.one_minus_beta2), eps = broadcast(r.eps);
+        const Vec rest1 = broadcast(r.one_minus_beta1), rest2 = broadcast(r.one_minus_beta2),
+                  eps = broadcast(r.eps);
         Unsigned smallest = ~Unsigned{};
         Vec not_a_number{};
         struct Hats {

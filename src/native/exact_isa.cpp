@@ -1,6 +1,6 @@
 // The exact engine for one instruction set: compiled once for each, with MICROGPT_ISA naming its
-// namespace and MICROGPT_LANES its width. Nothing here may end up in another set's code, so it shares
-// no templates of the standard library.
+// namespace and MICROGPT_LANES its width. Nothing here may end up in another set's code, so it
+// shares no templates of the standard library.
 #include "exact.hpp"
 #include "generate.hpp"
 #include "probe.hpp"
@@ -9,8 +9,8 @@ namespace microgpt::MICROGPT_ISA {
 
 class ExactEngine final : public Engine {
 public:
-    ExactEngine(const Shape& shape, const AdamSettings& settings, const double* parameters, const double* m,
-                const double* v, Index step, bool vector_libm)
+    ExactEngine(const Shape& shape, const AdamSettings& settings, const double* parameters,
+                const double* m, const double* v, Index step, bool vector_libm)
         : shape_(shape),
           model_(shape, vector_libm),
           adam_(settings, vector_libm),
@@ -26,20 +26,21 @@ public:
         std::memcpy(v_.data(), v, bytes);
     }
 
-    Index steps(const Documents& documents, const Index* batch_sizes, const double* rates, Index count, double* losses,
-                End& end, Poll& poll) override {
+    Index steps(const Documents& documents, const Index* batch_sizes, const double* rates,
+                Index count, double* losses, End& end, Poll& poll) override {
         Index done = 0, first = 0;
         end = End::done;
         try {
             poll.now();
             for (; done < count; first += batch_sizes[done++]) {
-                const double loss = batch_gradient(documents, first, batch_sizes[done], g_.data(), poll);
+                const double loss =
+                    batch_gradient(documents, first, batch_sizes[done], g_.data(), poll);
                 if (!(loss - loss == 0) || !all_finite(g_.data(), shape_.parameters)) {
                     end = End::diverged;
                     break;
                 }
-                adam_.update(parameters_.data(), m_.data(), v_.data(), g_.data(), shape_.parameters, step_, rates[done],
-                             poll);
+                adam_.update(parameters_.data(), m_.data(), v_.data(), g_.data(), shape_.parameters,
+                             step_, rates[done], poll);
                 step_++;
                 losses[done] = loss;
             }
@@ -72,14 +73,16 @@ public:
         return done;
     }
 
-    void trace(const Documents& documents, double* probabilities, double* attention, Poll& poll) override {
+    void trace(const Documents& documents, double* probabilities, double* attention,
+               Poll& poll) override {
         const Document document = document_of(documents, 0);
         poll.now();
         if (document.positions < 1) return;
         model_.forward(parameters_.data(), document, poll);
         Tape& tape = model_.tape();
         for (Index t = 0; t < document.positions; t++)
-            for (Index o = 0; o < shape_.vocab_size; o++) *probabilities++ = model_.probability(t, o);
+            for (Index o = 0; o < shape_.vocab_size; o++)
+                *probabilities++ = model_.probability(t, o);
         for (Index i = 0; i < shape_.n_layer; i++)
             for (Index h = 0; h < shape_.n_head; h++)
                 for (Index t = 0; t < document.positions; t++) {
@@ -90,12 +93,12 @@ public:
                 }
     }
 
-    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start, Index prefix_length,
-                   const Sampling& sampling, std::int32_t* tokens, Index* lengths, Index& coins_used,
-                   Poll& poll) override {
+    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start,
+                   Index prefix_length, const Sampling& sampling, std::int32_t* tokens,
+                   Index* lengths, Index& coins_used, Poll& poll) override {
         Generator generator(shape_, parameters_.data(), vector_libm_);
-        return generator.generate(count, coins, coin_count, start, prefix_length, sampling, tokens, lengths, coins_used,
-                                  poll);
+        return generator.generate(count, coins, coin_count, start, prefix_length, sampling, tokens,
+                                  lengths, coins_used, poll);
     }
 
     const double* parameters() const override { return parameters_.data(); }
@@ -106,17 +109,22 @@ public:
 private:
     Document document_of(const Documents& documents, Index i) const {
         const Index positions = documents.length(i) - 1;
-        return {documents.tokens + documents.starts[i], positions < shape_.block_size ? positions : shape_.block_size};
+        return {documents.tokens + documents.starts[i],
+                positions < shape_.block_size ? positions : shape_.block_size};
     }
 
-    // reference.batch_loss of documents first ... first + size - 1, and its gradient. The documents' losses
-    // add up first to last, their gradients last to first. NaN and no gradient where Python's arithmetic
-    // would raise: nothing to predict, or the logarithm of a probability that has become 0.
-    double batch_gradient(const Documents& documents, Index first, Index size, double* g, Poll& poll) {
+    // reference.batch_loss of documents first ... first + size - 1, and its gradient. The
+    // documents' losses add up first to last, their gradients last to first. NaN and no gradient
+    // where Python's arithmetic would raise: nothing to predict, or the logarithm of a probability
+    // that has become 0.
+    double batch_gradient(const Documents& documents, Index first, Index size, double* g,
+                          Poll& poll) {
         const double share = 1.0 / static_cast<double>(size);
         bool defined = size > 0;
         document_losses_.grow(size);
-        std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(shape_.lm_head));  // the rest is written afresh
+        std::memset(g, 0,
+                    sizeof(double) *
+                        static_cast<std::size_t>(shape_.lm_head));  // the rest is written afresh
         for (Index i = size - 1; i >= 0 && defined; i--) {
             const Document document = document_of(documents, first + i);
             defined = document.positions > 0;
@@ -124,7 +132,8 @@ private:
             model_.forward(parameters_.data(), document, poll);
             document_losses_[i] = model_.document_loss(document);
             defined = document_losses_[i] != __builtin_inf();
-            if (defined) model_.backward(parameters_.data(), document, share, i == size - 1, g, poll);
+            if (defined)
+                model_.backward(parameters_.data(), document, share, i == size - 1, g, poll);
         }
         if (!defined) {
             std::memset(g, 0, sizeof(double) * static_cast<std::size_t>(shape_.parameters));
@@ -144,15 +153,16 @@ private:
     Index step_;
 };
 
-inline Engine* create(const Shape& shape, const AdamSettings& settings, const double* parameters, const double* m,
-                      const double* v, Index step, bool vector_libm) {
+inline Engine* create(const Shape& shape, const AdamSettings& settings, const double* parameters,
+                      const double* m, const double* v, Index step, bool vector_libm) {
     return new ExactEngine(shape, settings, parameters, m, v, step, vector_libm);
 }
 
 inline bool runs_here() {
 #if MICROGPT_LANES == 8
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx2");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("avx2");
 #elif MICROGPT_LANES == 4
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #else
@@ -168,6 +178,7 @@ inline bool runs_here() {
 #define MICROGPT_NAME(isa) MICROGPT_TEXT(isa)
 
 namespace microgpt {
-const InstructionSet MICROGPT_SET(MICROGPT_ISA){MICROGPT_NAME(MICROGPT_ISA), MICROGPT_ISA::runs_here,
-                                                MICROGPT_ISA::probe, MICROGPT_ISA::create};
+const InstructionSet MICROGPT_SET(MICROGPT_ISA){MICROGPT_NAME(MICROGPT_ISA),
+                                                MICROGPT_ISA::runs_here, MICROGPT_ISA::probe,
+                                                MICROGPT_ISA::create};
 }

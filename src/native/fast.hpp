@@ -1,7 +1,8 @@
-// The fast engine: float32, whole documents at a time, SIMD, threads. Stands for reference.gpt, document_loss,
-// backward and adam; within float32's rounding of the definition, not bit-identical to it.
-// Knows no Python, reads no files, draws no random numbers. An instruction set's kernels are chosen when a model is
-// made; weights and losses do not depend on the number of threads, but do (in the last bits) on the instruction set.
+// The fast engine: float32, whole documents at a time, SIMD, threads. Stands for reference.gpt,
+// document_loss, backward and adam; within float32's rounding of the definition, not bit-identical
+// to it. Knows no Python, reads no files, draws no random numbers. An instruction set's kernels are
+// chosen when a model is made; weights and losses do not depend on the number of threads, but do
+// (in the last bits) on the instruction set.
 #pragma once
 
 #include <atomic>
@@ -32,8 +33,8 @@ struct Settings {
 // Names of the kernels that this machine runs, best first.
 std::vector<std::string> instruction_sets();
 
-// float32 operations a second of one core with these instructions (a product and its sum are two), from registers
-// alone: the best of several short runs, in CPU time of the calling thread.
+// float32 operations a second of one core with these instructions (a product and its sum are two),
+// from registers alone: the best of several short runs, in CPU time of the calling thread.
 double peak(const std::string& instructions);
 
 // Asks its owner every few milliseconds whether to stop.
@@ -43,7 +44,8 @@ public:
     bool now();  // looks at the clock; asks when it is time. Once true, always true.
     bool stopped() const { return stopped_.load(std::memory_order_relaxed); }
 
-    long left = Ticker::kBudget;  // multiply-adds of the calling thread until the next look at the clock
+    long left =
+        Ticker::kBudget;  // multiply-adds of the calling thread until the next look at the clock
 
 private:
     bool (*ask_)(void*);
@@ -52,12 +54,17 @@ private:
     std::atomic<bool> stopped_{false};
 };
 
-enum class End { done, stopped, diverged };  // diverged: a loss or a sum of squares of gradients is not finite
+enum class End {
+    done,
+    stopped,
+    diverged
+};  // diverged: a loss or a sum of squares of gradients is not finite
 
 class Engine {
 public:
     // State: float64 numbers in the order of reference.shapes; `count` of each.
-    Engine(const Settings&, const double* parameters, const double* m, const double* v, size_t count, int64_t step);
+    Engine(const Settings&, const double* parameters, const double* m, const double* v,
+           size_t count, int64_t step);
 
     size_t parameter_count() const { return count_; }
     int64_t step() const { return step_; }
@@ -70,10 +77,13 @@ public:
               std::vector<double>& losses);
     // Loss of a batch and its gradient by every parameter. Answers whether it finished.
     bool gradients(std::span<const Tokens> batch, double& loss, double* gradient, Stop&);
-    // log p of each token after the first; documents from the one where it was stopped on are left out.
+    // log p of each token after the first; documents from the one where it was stopped on are left
+    // out.
     std::vector<std::vector<float>> log_probabilities(std::span<const Tokens> documents, Stop&);
-    // Probabilities [position][token] and attention [layer][head][position][0 ... position], one after the other.
-    bool trace(Tokens tokens, std::vector<double>& probabilities, std::vector<double>& attention, Stop&);
+    // Probabilities [position][token] and attention [layer][head][position][0 ... position], one
+    // after the other.
+    bool trace(Tokens tokens, std::vector<double>& probabilities, std::vector<double>& attention,
+               Stop&);
 
     struct Sampling {
         double temperature;
@@ -81,8 +91,8 @@ public:
         double top_p;
     };
     // As Engine.generate of the contract. Answers the coins used.
-    size_t generate(size_t count, std::span<const double> coins, Tokens start, const Sampling&, Stop&,
-                    std::vector<std::vector<int32_t>>& documents);
+    size_t generate(size_t count, std::span<const double> coins, Tokens start, const Sampling&,
+                    Stop&, std::vector<std::vector<int32_t>>& documents);
 
 private:
     struct Weight {  // where a logical weight stands in the padded arrays
@@ -94,7 +104,8 @@ private:
         int first, last;
         int product;  // index into products_ of the matrix's gradient
     };
-    struct Section {  // rows first ... last - 1 of a matrix: a matrix of the reference's, which Muon updates as a whole
+    struct Section {  // rows first ... last - 1 of a matrix: a matrix of the reference's, which
+                      // Muon updates as a whole
         const Matrix* matrix;
         int first, last, longer;  // longer: of its two sides without padding
     };
@@ -120,7 +131,8 @@ private:
     template <class Work>
     bool in_parallel(int items, int threads, Stop&, Work work);
     bool forward(std::span<const Group> groups, int threads, Stop&);
-    bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss, bool& finite);
+    bool forward_backward(std::span<const Tokens> batch, int threads, Stop&, double& loss,
+                          bool& finite);
     template <class Work>
     bool gradients_in_parallel(int items, int threads, Stop&, bool& finite, Work work);
     bool table_products(std::span<const Tokens> batch, int threads, Stop&);
@@ -141,8 +153,9 @@ private:
     std::vector<Matrix*> matrices_;
     std::vector<Product> products_;
     std::vector<Item> items_;
-    std::vector<int> layer_items_;  // one past the last of a layer's items; of layers from the last to the first
-    int first_qkv_item_ = 0;        // where the first layer's qkv begins, the last of its matrices
+    std::vector<int>
+        layer_items_;  // one past the last of a layer's items; of layers from the last to the first
+    int first_qkv_item_ = 0;  // where the first layer's qkv begins, the last of its matrices
     std::vector<Section> sections_;
     std::vector<Scratch> scratch_;
     Rows rows_{};
@@ -159,9 +172,11 @@ template <class Work>
 bool Engine::in_parallel(int items, int threads, Stop& stop, Work work) {
     const auto main_asks = [](void* context) { return static_cast<Stop*>(context)->now(); };
     const auto helper_asks = [](void* context) { return static_cast<Stop*>(context)->stopped(); };
-    if (threads > 1 && (!team_ || team_->threads() != threads)) team_ = std::make_unique<Team>(threads);
+    if (threads > 1 && (!team_ || team_->threads() != threads))
+        team_ = std::make_unique<Team>(threads);
     const auto do_item = [&](int item, int thread) {
-        Ticker ticker{thread ? +helper_asks : +main_asks, &stop, thread ? Ticker::kBudget : stop.left, stop.stopped()};
+        Ticker ticker{thread ? +helper_asks : +main_asks, &stop,
+                      thread ? Ticker::kBudget : stop.left, stop.stopped()};
         work(item, thread, ticker);
         if (!thread) stop.left = ticker.left;
     };

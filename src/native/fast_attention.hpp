@@ -1,4 +1,5 @@
-// Causal attention of one document, forward and backward: where its rows are, block of queries after block.
+// Causal attention of one document, forward and backward: where its rows are, block of queries
+// after block.
 #pragma once
 
 #include "fast_narrow.hpp"
@@ -13,13 +14,20 @@ struct Widths {
     MICROGPT_INLINE int n_head() const { return EMBD ? EMBD / HEAD : model.n_head; }
     MICROGPT_INLINE int head() const { return HEAD ? HEAD : model.head; }
     MICROGPT_INLINE int attn() const { return EMBD ? EMBD : model.attn; }
-    MICROGPT_INLINE size_t mixed_stride() const { return size_t(EMBD ? stride_for(EMBD) : model.attn_stride); }
-    MICROGPT_INLINE size_t qkv_stride() const { return size_t(EMBD ? stride_for(3 * EMBD) : model.qkv_stride); }
-    MICROGPT_INLINE float factor() const { return 1.0f / __builtin_sqrtf(float(EMBD ? HEAD : model.head_dim)); }
+    MICROGPT_INLINE size_t mixed_stride() const {
+        return size_t(EMBD ? stride_for(EMBD) : model.attn_stride);
+    }
+    MICROGPT_INLINE size_t qkv_stride() const {
+        return size_t(EMBD ? stride_for(3 * EMBD) : model.qkv_stride);
+    }
+    MICROGPT_INLINE float factor() const {
+        return 1.0f / __builtin_sqrtf(float(EMBD ? HEAD : model.head_dim));
+    }
 };
 
 // Keys and values of all a document's positions, `width` floats each: in place, or gathered.
-MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& document, float* gathered) {
+MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& document,
+                                 float* gathered) {
     if (document.contiguous) return {rows.row(document.path[0]), rows.stride};
     for (int t = 0; t < document.positions; t++) {
         const float* from = rows.row(document.path[t]);
@@ -31,8 +39,8 @@ MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& do
 
 // The block of queries from position t0 on.
 template <int EMBD, int HEAD>
-MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document& document, const float* qkv,
-                               const Span& keys, int t0) {
+MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document& document,
+                               const float* qkv, const Span& keys, int t0) {
     const int end = document.positions, count = t0 + kQueries < end ? t0 + kQueries : end;
     const Span queries = {qkv, widths.qkv_stride()};
     return {{queries.row(document.first_row + t0 - document.shared), queries.stride},
@@ -45,14 +53,18 @@ MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document&
             widths.factor()};
 }
 
-// One document, one layer: qkv of all its positions -> attention weights, and `mixed` of its own rows.
+// One document, one layer: qkv of all its positions -> attention weights, and `mixed` of its own
+// rows.
 template <int EMBD, int HEAD>
-void attend(const Model& model, const Document& document, const LayerRows& rows, Scratch& scratch, Ticker& ticker) {
+void attend(const Model& model, const Document& document, const LayerRows& rows, Scratch& scratch,
+            Ticker& ticker) {
     if (document.shared == document.positions) return;  // all of it stands in earlier rows
     const Widths<EMBD, HEAD> widths{model};
     const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn();
-    const Span keys = keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
-    Place mixed = {rows.mixed + size_t(document.first_row) * widths.mixed_stride(), widths.mixed_stride()};
+    const Span keys =
+        keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
+    Place mixed = {rows.mixed + size_t(document.first_row) * widths.mixed_stride(),
+                   widths.mixed_stride()};
     float* weights = rows.attention + document.attention;
     for (int t0 = document.shared; t0 < document.positions; t0 += kQueries) {
         const Block b = block_at(widths, document, rows.qkv, keys, t0);
@@ -72,8 +84,10 @@ MICROGPT_INLINE void clear(const Place& rows, int width, int first, int last) {
     }
 }
 
-// Gradients by keys and values that were gathered, to their rows; shared rows collect from every document.
-MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& document, const Place& rows) {
+// Gradients by keys and values that were gathered, to their rows; shared rows collect from every
+// document.
+MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& document,
+                             const Place& rows) {
     for (int t = 0; t < document.positions; t++) {
         float* to = rows.row(document.path[t]);
         for (int j = 0; j < width; j += kLanes) {
@@ -85,19 +99,23 @@ MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& docu
 
 // Gradients by queries, keys and values from d_mixed, which begins with the document's own rows.
 template <int EMBD, int HEAD>
-void attend_backward(const Model& model, const Document& document, const LayerRows& rows, const float* d_mixed,
-                     float* d_qkv, Scratch& scratch, Ticker& ticker) {
+void attend_backward(const Model& model, const Document& document, const LayerRows& rows,
+                     const float* d_mixed, float* d_qkv, Scratch& scratch, Ticker& ticker) {
     if (document.shared == document.positions) return;
     const Widths<EMBD, HEAD> widths{model};
-    const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn(), shared = document.shared;
-    const Span keys = keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
+    const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn(),
+              shared = document.shared;
+    const Span keys =
+        keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
     const float* weights = rows.attention + document.attention;
     const bool in_place = document.contiguous;
     const Place d_rows = {d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
-    Place d_queries = {d_rows.row(document.first_row), d_rows.stride}, d_keys = {scratch.d_gathered, 2 * size_t(attn)};
+    Place d_queries = {d_rows.row(document.first_row), d_rows.stride},
+          d_keys = {scratch.d_gathered, 2 * size_t(attn)};
     if (in_place) d_keys = {d_all.row(document.path[0]), d_all.stride};
     Span d = {d_mixed, widths.mixed_stride()};
-    // Several blocks of queries give to the same keys, and several documents to rows in place that they share.
+    // Several blocks of queries give to the same keys, and several documents to rows in place that
+    // they share.
     const bool add = document.positions - shared > kQueries || (in_place && shared > 0);
     if (add) clear(d_keys, 2 * attn, in_place ? shared : 0, document.positions);
     for (int t0 = shared; t0 < document.positions; t0 += kQueries) {
@@ -105,9 +123,11 @@ void attend_backward(const Model& model, const Document& document, const LayerRo
         if constexpr (HEAD == 4) {
             attend_narrow_backward(b, attn, weights, d, d_queries, d_keys, add, scratch.scores);
         } else {
-            attend_wide_backward<HEAD>(b, n_head, weights, d, d_queries, d_keys, attn, add, scratch);
+            attend_wide_backward<HEAD>(b, n_head, weights, d, d_queries, d_keys, attn, add,
+                                       scratch);
         }
-        weights += attention_floats(n_head, b.count), d.at = d.row(kQueries), d_queries.at = d_queries.row(kQueries);
+        weights += attention_floats(n_head, b.count), d.at = d.row(kQueries),
+                                                      d_queries.at = d_queries.row(kQueries);
         if (ticker.spend(4L * n_head * b.count * kQueries * (head + 8))) return;
     }
     if (!in_place) scatter({d_keys.at, d_keys.stride}, 2 * attn, document, d_all);

@@ -1,4 +1,5 @@
-// The fast engine's kernels for AVX-512: compile with -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma.
+// The fast engine's kernels for AVX-512: compile with -mavx512f -mavx512dq -mavx512vl -mavx512bw
+// -mfma.
 #define MICROGPT_ISA avx512
 #include "fast_isa.hpp"
 

@@ -1,5 +1,5 @@
-// The fast engine as Python sees it: checks what comes in, releases the interpreter, copies results out.
-// Does no arithmetic.
+// The fast engine as Python sees it: checks what comes in, releases the interpreter, copies results
+// out. Does no arithmetic.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -25,11 +25,12 @@ using fast::Tokens;
 using Numbers = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableNumbers = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-// Puts the question to a Python callable, taking the interpreter back for it. An exception there counts as yes and is
-// raised again when the engine has come back.
+// Puts the question to a Python callable, taking the interpreter back for it. An exception there
+// counts as yes and is raised again when the engine has come back.
 class Question {
 public:
-    explicit Question(nb::object callable) : callable_(std::move(callable)), stop(&Question::put, this) {}
+    explicit Question(nb::object callable)
+        : callable_(std::move(callable)), stop(&Question::put, this) {}
     void raise_if_failed() {
         if (error_) std::rethrow_exception(error_);
     }
@@ -63,12 +64,14 @@ public:
         each(document, [&](nb::handle item) {
             if (ids_.size() - starts_.back() < longest_) ids_.push_back(token(item));
         });
-        if (ids_.size() - starts_.back() < 2) throw nb::value_error("a document needs two tokens or more");
+        if (ids_.size() - starts_.back() < 2)
+            throw nb::value_error("a document needs two tokens or more");
     }
     void add_start(nb::handle start) {
         starts_.push_back(ids_.size());
         each(start, [&](nb::handle item) { ids_.push_back(token(item)); });
-        if (ids_.empty() || ids_.size() + 1 > longest_) throw nb::value_error("the start has 1 to block_size tokens");
+        if (ids_.empty() || ids_.size() + 1 > longest_)
+            throw nb::value_error("the start has 1 to block_size tokens");
     }
     size_t size() const { return starts_.size(); }
     // Valid until the next add.
@@ -108,9 +111,9 @@ private:
         const long id = PyLong_AsLong(item.ptr());
         if (id == -1 && PyErr_Occurred()) throw nb::python_error();
         if (id < 0 || id >= vocab_size_) {
-            throw nb::value_error(
-                ("token " + std::to_string(id) + " is outside the vocabulary of " + std::to_string(vocab_size_))
-                    .c_str());
+            throw nb::value_error(("token " + std::to_string(id) +
+                                   " is outside the vocabulary of " + std::to_string(vocab_size_))
+                                      .c_str());
         }
         return static_cast<int32_t>(id);
     }
@@ -120,14 +123,16 @@ private:
     std::vector<size_t> starts_;
 };
 
-// One engine, one thread at a time. A second thread waits; stop() must not come back into its own engine.
+// One engine, one thread at a time. A second thread waits; stop() must not come back into its own
+// engine.
 class FastEngine {
 public:
-    FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1, double beta2,
-               double eps_adam, double weight_decay, double input_dropout, double muon, Numbers parameters, Numbers m,
-               Numbers v, int64_t step, int threads, const std::string& isa)
-        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam, weight_decay, input_dropout,
-                   muon, threads, isa},
+    FastEngine(int n_layer, int n_embd, int n_head, int block_size, int vocab_size, double beta1,
+               double beta2, double eps_adam, double weight_decay, double input_dropout,
+               double muon, Numbers parameters, Numbers m, Numbers v, int64_t step, int threads,
+               const std::string& isa)
+        : engine_({n_layer, n_head, n_embd, block_size, vocab_size, beta1, beta2, eps_adam,
+                   weight_decay, input_dropout, muon, threads, isa},
                   parameters.data(), m.data(), v.data(), equal_sizes(parameters, m, v), step) {}
 
     // Work with the engine while other Python threads go on.
@@ -161,9 +166,11 @@ public:
                 throw nb::value_error("a batch needs a document or more");
             ends.push_back(documents.size());
         });
-        if (ends.size() != rates.size()) throw nb::value_error("as many learning rates as batches are needed");
+        if (ends.size() != rates.size())
+            throw nb::value_error("as many learning rates as batches are needed");
         std::vector<std::vector<Tokens>> views;
-        for (size_t i = 0; i < ends.size(); i++) views.push_back(documents.views(i ? ends[i - 1] : 0, ends[i]));
+        for (size_t i = 0; i < ends.size(); i++)
+            views.push_back(documents.views(i ? ends[i - 1] : 0, ends[i]));
         std::vector<double> losses;
         Question question(std::move(ask));
         fast::End end = fast::End::done;
@@ -182,7 +189,10 @@ public:
         double loss = 0.0;
         bool done = false;
         Question question(std::move(ask));
-        enter([&] { done = engine_.gradients(documents.views(0, documents.size()), loss, out.data(), question.stop); });
+        enter([&] {
+            done = engine_.gradients(documents.views(0, documents.size()), loss, out.data(),
+                                     question.stop);
+        });
         question.raise_if_failed();
         return done ? std::optional(loss) : std::nullopt;
     }
@@ -192,7 +202,9 @@ public:
         Documents::each(sequence, [&](nb::handle document) { documents.add(document); });
         std::vector<std::vector<float>> found;
         Question question(std::move(ask));
-        enter([&] { found = engine_.log_probabilities(documents.views(0, documents.size()), question.stop); });
+        enter([&] {
+            found = engine_.log_probabilities(documents.views(0, documents.size()), question.stop);
+        });
         question.raise_if_failed();
         return found;
     }
@@ -210,8 +222,8 @@ public:
         return nb::make_tuple(bytes_of(probabilities), bytes_of(attention));
     }
 
-    nb::tuple generate(size_t count, Numbers coins, nb::handle start, double temperature, int64_t top_k, double top_p,
-                       nb::object ask) {
+    nb::tuple generate(size_t count, Numbers coins, nb::handle start, double temperature,
+                       int64_t top_k, double top_p, nb::object ask) {
         if (!(temperature > 0.0) || !std::isfinite(temperature))
             throw nb::value_error("the temperature must be above 0");
         if (top_k < 0 || !(top_p > 0.0 && top_p <= 1.0))
@@ -226,8 +238,8 @@ public:
         size_t used = 0;
         Question question(std::move(ask));
         enter([&] {
-            used = engine_.generate(count, {coins.data(), coins.size()}, list[0], {temperature, top_k, top_p},
-                                    question.stop, documents);
+            used = engine_.generate(count, {coins.data(), coins.size()}, list[0],
+                                    {temperature, top_k, top_p}, question.stop, documents);
         });
         question.raise_if_failed();
         return nb::make_tuple(documents, used);
@@ -237,9 +249,12 @@ public:
 
 private:
     static nb::bytes bytes_of(const std::vector<double>& numbers) {
-        return nb::bytes(reinterpret_cast<const char*>(numbers.data()), numbers.size() * sizeof(double));
+        return nb::bytes(reinterpret_cast<const char*>(numbers.data()),
+                         numbers.size() * sizeof(double));
     }
-    Documents empty() const { return {engine_.settings().vocab_size, engine_.settings().block_size}; }
+    Documents empty() const {
+        return {engine_.settings().vocab_size, engine_.settings().block_size};
+    }
     template <class A>
     static size_t equal_sizes(const A& parameters, const A& m, const A& v) {
         if (m.size() != parameters.size() || v.size() != parameters.size()) {
@@ -250,7 +265,8 @@ private:
     void check_count(size_t count) const {
         if (count != engine_.parameter_count()) {
             throw nb::value_error(
-                ("an array of " + std::to_string(engine_.parameter_count()) + " numbers is needed").c_str());
+                ("an array of " + std::to_string(engine_.parameter_count()) + " numbers is needed")
+                    .c_str());
         }
     }
 
@@ -264,23 +280,28 @@ private:
 void bind_fast(nb::module_& m) {
     m.def("fast_isas", &fast::instruction_sets,
           "Instruction sets the fast engine can use on this machine, best first.");
-    m.def("fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
-          "float32 operations a second of one core with that instruction set, from registers alone.");
+    m.def(
+        "fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
+        "float32 operations a second of one core with that instruction set, from registers alone.");
     nb::class_<FastEngine>(m, "Fast", "A model in float32. See microgpt.engines.fast.")
-        .def(nb::init<int, int, int, int, int, double, double, double, double, double, double, Numbers, Numbers,
-                      Numbers, int64_t, int, const std::string&>(),
-             nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"), nb::arg("vocab_size"),
-             nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"), nb::arg("weight_decay"), nb::arg("input_dropout"),
-             nb::arg("muon"), nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"),
+        .def(nb::init<int, int, int, int, int, double, double, double, double, double, double,
+                      Numbers, Numbers, Numbers, int64_t, int, const std::string&>(),
+             nb::arg("n_layer"), nb::arg("n_embd"), nb::arg("n_head"), nb::arg("block_size"),
+             nb::arg("vocab_size"), nb::arg("beta1"), nb::arg("beta2"), nb::arg("eps_adam"),
+             nb::arg("weight_decay"), nb::arg("input_dropout"), nb::arg("muon"),
+             nb::arg("parameters"), nb::arg("m"), nb::arg("v"), nb::arg("step"), nb::arg("threads"),
              nb::arg("isa"))
-        .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"), nb::arg("v"),
-             "Fills the arrays; returns the step count.")
-        .def("steps", &FastEngine::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))
+        .def("copy_state", &FastEngine::copy_state, nb::arg("parameters"), nb::arg("m"),
+             nb::arg("v"), "Fills the arrays; returns the step count.")
+        .def("steps", &FastEngine::steps, nb::arg("batches"), nb::arg("learning_rates"),
+             nb::arg("stop"))
         .def("gradients", &FastEngine::gradients, nb::arg("batch"), nb::arg("out"), nb::arg("stop"))
-        .def("log_probabilities", &FastEngine::log_probabilities, nb::arg("documents"), nb::arg("stop"))
+        .def("log_probabilities", &FastEngine::log_probabilities, nb::arg("documents"),
+             nb::arg("stop"))
         .def("trace", &FastEngine::trace, nb::arg("tokens"), nb::arg("stop"))
-        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"), nb::arg("start"),
-             nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
+        .def("generate", &FastEngine::generate, nb::arg("count"), nb::arg("coins"),
+             nb::arg("start"), nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"),
+             nb::arg("stop"))
         .def_prop_ro("isa", &FastEngine::isa);
 }
 

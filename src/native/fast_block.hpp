@@ -1,4 +1,5 @@
-// A block of queries of one document, and the rows that it looks at: what the two ways to attend are given.
+// A block of queries of one document, and the rows that it looks at: what the two ways to attend
+// are given.
 #pragma once
 
 #include "fast_layout.hpp"
@@ -6,7 +7,8 @@
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-// Rows of floats, each `stride` floats after the one before: positions of a document, from some column on.
+// Rows of floats, each `stride` floats after the one before: positions of a document, from some
+// column on.
 struct Span {
     const float* at;
     size_t stride;
@@ -20,7 +22,8 @@ struct Place {  // the same, to write to
     MICROGPT_INLINE Place from(int column) const { return {at + column, stride}; }
 };
 
-// Up to kQueries queries from position t0 on, and what they look at. From some head's first column on.
+// Up to kQueries queries from position t0 on, and what they look at. From some head's first column
+// on.
 struct Block {
     Span queries, keys, values;
     int t0, rows, count;  // count: of keys, t0 + rows
@@ -28,7 +31,14 @@ struct Block {
     float factor;  // of the scores
 
     MICROGPT_INLINE Block from(int column) const {
-        return {queries.from(column), keys.from(column), values.from(column), t0, rows, count, head, factor};
+        return {queries.from(column),
+                keys.from(column),
+                values.from(column),
+                t0,
+                rows,
+                count,
+                head,
+                factor};
     }
 };
 

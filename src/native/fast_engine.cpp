@@ -1,4 +1,5 @@
-// The fast engine's steps: memory for a batch's rows, work shared among threads, updates, questions whether to stop.
+// The fast engine's steps: memory for a batch's rows, work shared among threads, updates, questions
+// whether to stop.
 #include "fast.hpp"
 
 #include <algorithm>
@@ -26,26 +27,35 @@ bool Stop::now() {
 void Engine::carve_rows(Carver& carver, int rows, size_t attention, bool backward) {
     // Rows past the last are read as whole vectors, never used.
     const size_t n = static_cast<size_t>(rows) + kPad;
-    const auto take = [&](int stride) { return carver.take(times(n, static_cast<size_t>(stride))); };
+    const auto take = [&](int stride) {
+        return carver.take(times(n, static_cast<size_t>(stride)));
+    };
     const auto take_backward = [&](int stride) { return backward ? take(stride) : nullptr; };
-    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
-    rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es), rows_.logits = take(model_.vocab);
-    rows_.d_stream[0] = take_backward(es), rows_.d_stream[1] = take_backward(es), rows_.d_hidden = take_backward(hs);
+    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride,
+              hs = model_.hidden_stride;
+    rows_.embedded = take(es), rows_.scale0 = take(1), rows_.stream = take(es),
+    rows_.logits = take(model_.vocab);
+    rows_.d_stream[0] = take_backward(es), rows_.d_stream[1] = take_backward(es),
+    rows_.d_hidden = take_backward(hs);
     rows_.d_middle = take_backward(es), rows_.d_qkv = take_backward(qs);
     rows_.temporary = take_backward(es), rows_.d_mixed = take_backward(as);
     rows_.sums = take(1);
     for (LayerRows& a : layer_rows_) {
-        a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs), a.attention = carver.take(attention);
+        a.normed1 = take(es), a.scale1 = take(1), a.qkv = take(qs),
+        a.attention = carver.take(attention);
         a.mixed = take(as), a.normed2 = take(es), a.scale2 = take(1), a.hidden = take(hs);
     }
 }
 
 void Engine::reserve(int rows, size_t attention, int longest, bool backward, int threads) {
-    if (rows > reserved_rows_ || attention > reserved_attention_ || (backward && !reserved_backward_)) {
+    if (rows > reserved_rows_ || attention > reserved_attention_ ||
+        (backward && !reserved_backward_)) {
         const int new_rows = std::max(rows, reserved_rows_ + reserved_rows_ / 4);
-        const size_t new_attention = std::max(attention, reserved_attention_ + reserved_attention_ / 4);
+        const size_t new_attention =
+            std::max(attention, reserved_attention_ + reserved_attention_ / 4);
         const bool new_backward = reserved_backward_ || backward;
-        reserved_rows_ = 0, reserved_attention_ = 0, reserved_backward_ = false;  // until the memory is there
+        reserved_rows_ = 0, reserved_attention_ = 0,
+        reserved_backward_ = false;  // until the memory is there
         Carver measure(nullptr);
         carve_rows(measure, new_rows, new_attention, new_backward);
         rows_memory_ = Floats64();
@@ -53,14 +63,16 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
         Carver give(rows_memory_.data());
         carve_rows(give, new_rows, new_attention, new_backward);
         make_items();
-        reserved_rows_ = new_rows, reserved_attention_ = new_attention, reserved_backward_ = new_backward;
+        reserved_rows_ = new_rows, reserved_attention_ = new_attention,
+        reserved_backward_ = new_backward;
     }
     if (longest > reserved_longest_ || static_cast<int>(scratch_.size()) < threads) {
         const int new_longest = std::max(longest, reserved_longest_);
         reserved_longest_ = 0;
         scratch_.resize(std::max(scratch_.size(), static_cast<size_t>(threads)));
         const auto carve = [&](Carver& carver) {
-            const size_t n = static_cast<size_t>(new_longest), pairs = times(n, 2 * static_cast<size_t>(model_.attn));
+            const size_t n = static_cast<size_t>(new_longest),
+                         pairs = times(n, 2 * static_cast<size_t>(model_.attn));
             for (Scratch& s : scratch_) {
                 s = {carver.take(pairs), carver.take(pairs),
                      carver.take(static_cast<size_t>(model_.head) * kHeads * kQueries),
@@ -77,17 +89,20 @@ void Engine::reserve(int rows, size_t attention, int longest, bool backward, int
     }
 }
 
-// The products that give the weight gradients, in the order in which the backward pass comes by, and the parts of them,
-// and of the embeddings, that threads take.
+// The products that give the weight gradients, in the order in which the backward pass comes by,
+// and the parts of them, and of the embeddings, that threads take.
 void Engine::make_items() {
-    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride, hs = model_.hidden_stride;
+    const int es = model_.embd_stride, as = model_.attn_stride, qs = model_.qkv_stride,
+              hs = model_.hidden_stride;
     constexpr int kItem = 4096;  // weights in a part, about: small, so that threads end together
     products_.clear(), items_.clear(), layer_items_.assign(layers_.size() + 1, 0);
     const auto rows_in_part = [](int width) { return padded(std::max(kItem / width, 1), kPad); };
-    const auto product = [&](const Matrix& w, const float* d_output, int d_stride, const float* input, int stride) {
+    const auto product = [&](const Matrix& w, const float* d_output, int d_stride,
+                             const float* input, int stride) {
         const int part = rows_in_part(w.in);
         for (int o = 0; o < w.out; o += part) {
-            items_.push_back({&w, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
+            items_.push_back(
+                {&w, o, std::min(o + part, w.out), static_cast<int>(products_.size())});
         }
         products_.push_back({&w, d_output, input, d_stride, stride});
     };
@@ -103,38 +118,43 @@ void Engine::make_items() {
     }
     const Table& t = model_.embeddings;
     const int part = rows_in_part(model_.embd);
-    for (int r = 0; r < t.rows; r += part) items_.push_back({nullptr, r, std::min(r + part, t.rows), 0});
+    for (int r = 0; r < t.rows; r += part)
+        items_.push_back({nullptr, r, std::min(r + part, t.rows), 0});
 }
 
 void Engine::bind_plan() {
-    rows_.token = plan_.token.data(), rows_.position = plan_.position.data(), rows_.weight = plan_.weight.data();
+    rows_.token = plan_.token.data(), rows_.position = plan_.position.data(),
+    rows_.weight = plan_.weight.data();
     rows_.entry_row = plan_.entry_row.data(), rows_.entry_target = plan_.entry_target.data();
-    rows_.entry_weight = plan_.entry_weight.data(), rows_.entry_log_probability = plan_.entry_log_probability.data();
+    rows_.entry_weight = plan_.entry_weight.data(),
+    rows_.entry_log_probability = plan_.entry_log_probability.data();
     rows_.documents = plan_.documents.data();
 }
 
 // ---- Work ---------------------------------------------------------------------------------------
 
-// Threads for a step over these documents: helpers cost some microseconds a step and must earn them, and no more of
-// them can help than there are groups. (benchmarks/threads.py)
+// Threads for a step over these documents: helpers cost some microseconds a step and must earn
+// them, and no more of them can help than there are groups. (benchmarks/threads.py)
 int Engine::threads_for(std::span<const Tokens> batch) const {
     if (settings_.threads) return settings_.threads;
     size_t positions = 0;
-    for (const Tokens& tokens : batch) positions += static_cast<size_t>(Plan::length(tokens, model_.block_size));
+    for (const Tokens& tokens : batch)
+        positions += static_cast<size_t>(Plan::length(tokens, model_.block_size));
     const size_t groups = Plan::groups_of(batch.size(), positions);
-    const double work = 3.0 * static_cast<double>(positions) * static_cast<double>(count_);  // multiply-adds, about
+    const double work =
+        3.0 * static_cast<double>(positions) * static_cast<double>(count_);  // multiply-adds, about
     constexpr double kWorthHelpers = 5e6;
     if (work < kWorthHelpers) return 1;
     const size_t cores = std::clamp(std::thread::hardware_concurrency(), 1U, 64U);
     return static_cast<int>(std::min(cores, groups));
 }
 
-// Activations and logits of these groups, a layer of all after the other, so that its weights stay in the cache. False
-// when stopped.
+// Activations and logits of these groups, a layer of all after the other, so that its weights stay
+// in the cache. False when stopped.
 bool Engine::forward(std::span<const Group> groups, int threads, Stop& stop) {
     for (int layer = 0; layer < model_.n_layer; layer++) {
-        const bool done =
-            in_parallel(static_cast<int>(groups.size()), threads, stop, [&](int i, int thread, Ticker& ticker) {
+        const bool done = in_parallel(
+            static_cast<int>(groups.size()), threads, stop, [&](int i, int thread, Ticker& ticker) {
                 if (ticker.stopped) return;
                 kernels_.layer_forward(model_, rows_, groups[static_cast<size_t>(i)], layer,
                                        scratch_[static_cast<size_t>(thread)], ticker);
@@ -144,7 +164,8 @@ bool Engine::forward(std::span<const Group> groups, int threads, Stop& stop) {
     return true;
 }
 
-// The mean losses of the documents in plan_, added to `total` one after the other: no bit depends on the portions.
+// The mean losses of the documents in plan_, added to `total` one after the other: no bit depends
+// on the portions.
 void Engine::add_losses(double& total) const {
     const float* log_probability = plan_.entry_log_probability.data();
     for (const Document& d : plan_.documents) {
@@ -154,7 +175,8 @@ void Engine::add_losses(double& total) const {
     }
 }
 
-constexpr int kStrip = 64;      // columns of the gradient by the embeddings that one thread adds up at a time
+constexpr int kStrip =
+    64;  // columns of the gradient by the embeddings that one thread adds up at a time
 constexpr int kTableRows = 32;  // of the embeddings that one thread multiplies at a time
 
 static int parts(int whole, int part) { return (whole + part - 1) / part; }
@@ -170,33 +192,38 @@ bool Engine::gradients_in_parallel(int items, int threads, Stop& stop, bool& fin
     return done;
 }
 
-// The gradients of a layer's weights from the rows in hand, of lm_head's with the last layer's, of the embeddings' with
-// the first's; added to those of the batch's earlier rows if `add`. False when stopped.
+// The gradients of a layer's weights from the rows in hand, of lm_head's with the last layer's, of
+// the embeddings' with the first's; added to those of the batch's earlier rows if `add`. False when
+// stopped.
 bool Engine::weight_gradients(size_t layer, int threads, bool add, Stop& stop, bool& finite) {
     const bool tables = layer == 0 && rows_.table_qkv;
     const int rows = plan_.rows(), embd = model_.embd, width = 3 * model_.attn;
     const int input_strips = layer == 0 ? parts(embd, kStrip) : 0;
     const int strips = input_strips + (tables ? parts(width, kStrip) : 0);
-    const int first_item = layer_items_[layer + 1], last_item = tables ? first_qkv_item_ : layer_items_[layer];
+    const int first_item = layer_items_[layer + 1],
+              last_item = tables ? first_qkv_item_ : layer_items_[layer];
     const auto strip = [&](const Table& t, const float* d, int stride, int columns, int number) {
         const int first = number * kStrip, last = std::min(first + kStrip, columns);
         return kernels_.table_gradient(model_, rows_, t, d, stride, rows, first, last, add);
     };
-    const Table by_qkv{nullptr, rows_.d_table_qkv, nullptr, nullptr, table_rows_, model_.qkv_stride};
+    const Table by_qkv{nullptr, rows_.d_table_qkv, nullptr,
+                       nullptr, table_rows_,       model_.qkv_stride};
     const auto work = [&](int i, Ticker& ticker) {
-        if (i < input_strips) return strip(model_.embeddings, rows_.d_stream[0], model_.embd_stride, embd, i);
-        if (i < strips) return strip(by_qkv, rows_.d_qkv, model_.qkv_stride, width, i - input_strips);
+        if (i < input_strips)
+            return strip(model_.embeddings, rows_.d_stream[0], model_.embd_stride, embd, i);
+        if (i < strips)
+            return strip(by_qkv, rows_.d_qkv, model_.qkv_stride, width, i - input_strips);
         const Item& item = items_[static_cast<size_t>(first_item + i - strips)];
         const Product& p = products_[static_cast<size_t>(item.product)];
-        return kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows, item.first, item.last,
-                                 add, ticker);
+        return kernels_.gradient(*item.matrix, p.d_output, p.d_stride, p.input, p.stride, rows,
+                                 item.first, item.last, add, ticker);
     };
     return gradients_in_parallel(strips + last_item - first_item, threads, stop, finite, work);
 }
 
-// A batch with more than twice as many positions as the embeddings have rows in use (of all tokens, and of the
-// positions up to its longest document's) has the first layer's products made of those rows. Depends on the batch
-// alone.
+// A batch with more than twice as many positions as the embeddings have rows in use (of all tokens,
+// and of the positions up to its longest document's) has the first layer's products made of those
+// rows. Depends on the batch alone.
 bool Engine::table_products(std::span<const Tokens> batch, int threads, Stop& stop) {
     size_t positions = 0;
     int longest = 0;
@@ -206,32 +233,40 @@ bool Engine::table_products(std::span<const Tokens> batch, int threads, Stop& st
     }
     table_rows_ = model_.vocab_size + longest;
     if (positions <= 2 * static_cast<size_t>(table_rows_)) return true;
-    const size_t floats = times(static_cast<size_t>(table_rows_), static_cast<size_t>(model_.qkv_stride));
-    rows_.table_qkv = table_memory_.at_least(times(2, floats)), rows_.d_table_qkv = rows_.table_qkv + floats;
-    return in_parallel(parts(table_rows_, kTableRows), threads, stop, [&](int i, int, Ticker& ticker) {
-        const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
-        if (!ticker.stopped) kernels_.table_products(model_, rows_, first, last, ticker);
-    });
+    const size_t floats =
+        times(static_cast<size_t>(table_rows_), static_cast<size_t>(model_.qkv_stride));
+    rows_.table_qkv = table_memory_.at_least(times(2, floats)),
+    rows_.d_table_qkv = rows_.table_qkv + floats;
+    return in_parallel(
+        parts(table_rows_, kTableRows), threads, stop, [&](int i, int, Ticker& ticker) {
+            const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
+            if (!ticker.stopped) kernels_.table_products(model_, rows_, first, last, ticker);
+        });
 }
 
 // What the gradients by those products give to the embeddings and to the first layer's weights.
 bool Engine::table_gradients(int threads, Stop& stop, bool& finite) {
     if (!rows_.table_qkv) return true;
-    const int table_parts = parts(table_rows_, kTableRows), items = layer_items_[0] - first_qkv_item_;
-    return gradients_in_parallel(table_parts + items, threads, stop, finite, [&](int i, Ticker& ticker) {
-        if (i < table_parts) {
-            const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
-            return kernels_.table_products_backward(model_, rows_, first, last, ticker);
-        }
-        const Item& item = items_[static_cast<size_t>(first_qkv_item_ + i - table_parts)];
-        return kernels_.gradient(*item.matrix, rows_.d_table_qkv, model_.qkv_stride, model_.embeddings.weights,
-                                 model_.embd, table_rows_, item.first, item.last, false, ticker);
-    });
+    const int table_parts = parts(table_rows_, kTableRows),
+              items = layer_items_[0] - first_qkv_item_;
+    return gradients_in_parallel(
+        table_parts + items, threads, stop, finite, [&](int i, Ticker& ticker) {
+            if (i < table_parts) {
+                const int first = i * kTableRows, last = std::min(first + kTableRows, table_rows_);
+                return kernels_.table_products_backward(model_, rows_, first, last, ticker);
+            }
+            const Item& item = items_[static_cast<size_t>(first_qkv_item_ + i - table_parts)];
+            return kernels_.gradient(*item.matrix, rows_.d_table_qkv, model_.qkv_stride,
+                                     model_.embeddings.weights, model_.embd, table_rows_,
+                                     item.first, item.last, false, ticker);
+        });
 }
 
-// Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay within bounds; the
-// backward pass through a portion layer by layer, whose gradients by activations are used while they are in the cache.
-bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& stop, double& loss, bool& finite) {
+// Loss and gradients of a batch; false when stopped. A batch goes in portions whose rows stay
+// within bounds; the backward pass through a portion layer by layer, whose gradients by activations
+// are used while they are in the cache.
+bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& stop, double& loss,
+                              bool& finite) {
     struct AtTheEnd {  // what is asked later goes without
         Rows& rows;
         ~AtTheEnd() { rows.table_qkv = nullptr; }
@@ -240,20 +275,24 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
     if (!table_products(batch, threads, stop)) return false;
     for (size_t first = 0; first < batch.size();) {
         const bool add = first > 0;
-        first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head, row_limit_ * threads);
+        first = plan_.fill(batch, first, batch.size(), model_.block_size, model_.n_head,
+                           row_limit_ * threads);
         reserve(plan_.rows(), plan_.attention, plan_.longest, true, threads);
         bind_plan();
         if (!forward(plan_.groups, threads, stop)) return false;
         const int groups = static_cast<int>(plan_.groups.size());
         for (int layer = model_.n_layer; layer-- > 0;) {
-            const bool done = in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
-                const Group& g = plan_.groups[static_cast<size_t>(i)];
-                Scratch& scratch = scratch_[static_cast<size_t>(thread)];
-                const bool last = layer + 1 == model_.n_layer;
-                if (last && !ticker.stopped) kernels_.output_backward(model_, rows_, g, ticker);
-                if (!ticker.stopped) kernels_.layer_backward(model_, rows_, g, layer, scratch, ticker);
-            });
-            if (!done || !weight_gradients(static_cast<size_t>(layer), threads, add, stop, finite)) return false;
+            const bool done =
+                in_parallel(groups, threads, stop, [&](int i, int thread, Ticker& ticker) {
+                    const Group& g = plan_.groups[static_cast<size_t>(i)];
+                    Scratch& scratch = scratch_[static_cast<size_t>(thread)];
+                    const bool last = layer + 1 == model_.n_layer;
+                    if (last && !ticker.stopped) kernels_.output_backward(model_, rows_, g, ticker);
+                    if (!ticker.stopped)
+                        kernels_.layer_backward(model_, rows_, g, layer, scratch, ticker);
+                });
+            if (!done || !weight_gradients(static_cast<size_t>(layer), threads, add, stop, finite))
+                return false;
         }
         add_losses(loss);
     }
@@ -262,41 +301,48 @@ bool Engine::forward_backward(std::span<const Tokens> batch, int threads, Stop& 
     return true;
 }
 
-// Adam (Kingma and Ba 2015, algorithm 1), and Muon where it is asked for. Asks about stopping go on, but an update once
-// begun is finished.
+// Adam (Kingma and Ba 2015, algorithm 1), and Muon where it is asked for. Asks about stopping go
+// on, but an update once begun is finished.
 void Engine::update(double rate, int threads, Stop& stop) {
-    const double t = static_cast<double>(step_ + 1), correction1 = 1.0 - std::pow(settings_.beta1, t);
+    const double t = static_cast<double>(step_ + 1),
+                 correction1 = 1.0 - std::pow(settings_.beta1, t);
     const double correction2 = std::sqrt(1.0 - std::pow(settings_.beta2, t));
     Update u{};
     u.beta1 = static_cast<float>(settings_.beta1), u.beta2 = static_cast<float>(settings_.beta2);
     u.rate = static_cast<float>(rate * correction2 / correction1);
-    u.eps =
-        std::max(static_cast<float>(settings_.eps_adam * correction2), 1e-37f);  // 0 / 0 where all gradients were zero
+    u.eps = std::max(static_cast<float>(settings_.eps_adam * correction2),
+                     1e-37f);  // 0 / 0 where all gradients were zero
     u.keep = static_cast<float>(1.0 - rate * settings_.weight_decay);
     const int sections = static_cast<int>(sections_.size());
-    in_parallel(sections + static_cast<int>(items_.size()), threads, stop, [&](int i, int thread, Ticker& ticker) {
-        if (i < sections) {
-            const Section& s = sections_[static_cast<size_t>(i)];
-            const double length = 0.2 * std::sqrt(s.longer);  // Adam's usual step (Liu et al. 2025, section 2.2)
-            const MuonUpdate m{static_cast<float>(settings_.muon), static_cast<float>(rate * length), u.keep};
-            kernels_.muon(*s.matrix, s.first, s.last, m, scratch_[static_cast<size_t>(thread)].muon);
-            return;
-        }
-        const Item& item = items_[static_cast<size_t>(i - sections)];
-        if (item.matrix && sections && item.matrix != &model_.lm_head) return;
-        if (item.matrix) {
-            kernels_.update_matrix(*item.matrix, item.first, item.last, u, ticker);
-        } else {
-            kernels_.update_table(model_.embeddings, item.first, item.last, u, ticker);
-        }
-    });
+    in_parallel(
+        sections + static_cast<int>(items_.size()), threads, stop,
+        [&](int i, int thread, Ticker& ticker) {
+            if (i < sections) {
+                const Section& s = sections_[static_cast<size_t>(i)];
+                const double length =
+                    0.2 * std::sqrt(s.longer);  // Adam's usual step (Liu et al. 2025, section 2.2)
+                const MuonUpdate m{static_cast<float>(settings_.muon),
+                                   static_cast<float>(rate * length), u.keep};
+                kernels_.muon(*s.matrix, s.first, s.last, m,
+                              scratch_[static_cast<size_t>(thread)].muon);
+                return;
+            }
+            const Item& item = items_[static_cast<size_t>(i - sections)];
+            if (item.matrix && sections && item.matrix != &model_.lm_head) return;
+            if (item.matrix) {
+                kernels_.update_matrix(*item.matrix, item.first, item.last, u, ticker);
+            } else {
+                kernels_.update_table(model_.embeddings, item.first, item.last, u, ticker);
+            }
+        });
     step_++;
 }
 
-End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates, Stop& stop,
-                  std::vector<double>& losses) {
+End Engine::steps(std::span<const std::vector<Tokens>> batches, std::span<const double> rates,
+                  Stop& stop, std::vector<double>& losses) {
     End end = End::done;
-    struct AtTheEnd {  // also after an exception: no idle threads between calls, nothing hidden outside of updates
+    struct AtTheEnd {  // also after an exception: no idle threads between calls, nothing hidden
+                       // outside of updates
         std::unique_ptr<Team>& team;
         Plan& plan;
         ~AtTheEnd() { team.reset(), plan.hidden = 0.0; }

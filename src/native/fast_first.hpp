@@ -1,10 +1,12 @@
-// The first layer's q, k and v without a product for each row. Its input is the embedding of a token plus that of a
-// position, scaled: so the rows of the embeddings are multiplied by the weights, once a step, a row adds two of these
-// products, and gives its gradient back to the two. With e = wte[token] + wpe[position], x = s0 e, y = s1 x (rmsnorm
-// of the embeddings, then the layer's own) and d the gradient by W y:
+// The first layer's q, k and v without a product for each row. Its input is the embedding of a
+// token plus that of a position, scaled: so the rows of the embeddings are multiplied by the
+// weights, once a step, a row adds two of these products, and gives its gradient back to the two.
+// With e = wte[token] + wpe[position], x = s0 e, y = s1 x (rmsnorm of the embeddings, then the
+// layer's own) and d the gradient by W y:
 //   W y = s0 s1 (W wte[token] + W wpe[position])
 //   gradient by e = s0 (base - x (mean(base x) + s1^2 (1 + kEps) (d . W y) / n_embd)) + s0 s1 W^T d
-// where base is the gradient by x but for the way through y. Only W^T d is a product; sums over rows go before it.
+// where base is the gradient by x but for the way through y. Only W^T d is a product; sums over
+// rows go before it.
 #pragma once
 
 #include "fast_norm.hpp"
@@ -38,38 +40,45 @@ void first_qkv_backward(const Model& model, const Rows& rows, const Group& g) {
         const float *qkv = from(rows.layers[0].qkv, r, model.qkv_stride),
                     *x = from(rows.embedded, r, model.embd_stride);
         const float* base = from(rows.d_middle, r, model.embd_stride);
-        float *d = from(rows.d_qkv, r, model.qkv_stride), *d_input = from(rows.d_stream[0], r, model.embd_stride);
+        float *d = from(rows.d_qkv, r, model.qkv_stride),
+              *d_input = from(rows.d_stream[0], r, model.embd_stride);
         Vector by_qkv = {}, by_base = {};
 #pragma GCC unroll 4
-        for (int j = 0; j < width; j += kLanes) by_qkv += load<kLanes>(d + j) * load<kLanes>(qkv + j);
+        for (int j = 0; j < width; j += kLanes)
+            by_qkv += load<kLanes>(d + j) * load<kLanes>(qkv + j);
 #pragma GCC unroll 4
-        for (int j = 0; j < embd; j += kLanes) by_base += load<kLanes>(base + j) * load<kLanes>(x + j);
+        for (int j = 0; j < embd; j += kLanes)
+            by_base += load<kLanes>(base + j) * load<kLanes>(x + j);
         const float scale0 = rows.scale0[r], scale1 = rows.layers[0].scale1[r];
         const Vector part = by_base + by_qkv * (scale1 * scale1 * (1.0f + kEps));
         const float mean = sum<kLanes>(part) * share;
 #pragma GCC unroll 4
         for (int j = 0; j < embd; j += kLanes) {
-            store<kLanes>(d_input + j, (load<kLanes>(base + j) - load<kLanes>(x + j) * mean) * scale0);
+            store<kLanes>(d_input + j,
+                          (load<kLanes>(base + j) - load<kLanes>(x + j) * mean) * scale0);
         }
 #pragma GCC unroll 4
-        for (int j = 0; j < width; j += kLanes) store<kLanes>(d + j, load<kLanes>(d + j) * (scale0 * scale1));
+        for (int j = 0; j < width; j += kLanes)
+            store<kLanes>(d + j, load<kLanes>(d + j) * (scale0 * scale1));
     }
 }
 
 template <int EMBD>
 void table_products(const Model& model, const Rows& rows, int first, int last, Ticker& ticker) {
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
-    product<EMBD>(from(model.embeddings.weights, first, embd), embd, last - first, model.layers[0].qkv.forward, embd,
-                  EMBD ? EMBD : model.n_embd, 3 * attn,
+    product<EMBD>(from(model.embeddings.weights, first, embd), embd, last - first,
+                  model.layers[0].qkv.forward, embd, EMBD ? EMBD : model.n_embd, 3 * attn,
                   Put{from(rows.table_qkv, first, model.qkv_stride), model.qkv_stride}, ticker);
 }
 
 template <int EMBD>
-bool table_products_backward(const Model& model, const Rows& rows, int first, int last, Ticker& ticker) {
+bool table_products_backward(const Model& model, const Rows& rows, int first, int last,
+                             Ticker& ticker) {
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
     float* gradient = from(model.embeddings.gradient, first, embd);
-    product<3 * EMBD>(from(rows.d_table_qkv, first, model.qkv_stride), model.qkv_stride, last - first,
-                      model.layers[0].qkv.backward, 3 * attn, 3 * attn, embd, PutSum{gradient, gradient, embd}, ticker);
+    product<3 * EMBD>(from(rows.d_table_qkv, first, model.qkv_stride), model.qkv_stride,
+                      last - first, model.layers[0].qkv.backward, 3 * attn, 3 * attn, embd,
+                      PutSum{gradient, gradient, embd}, ticker);
     Vector check[4] = {};
     for (int j = 0; j < (last - first) * embd; j += kLanes) {
         const Vector x = load<kLanes>(gradient + j);

@@ -1,5 +1,6 @@
-// The kernels of one instruction set, MICROGPT_ISA, as a table of functions. Included once by each of
-// fast_baseline.cpp, fast_avx2.cpp and fast_avx512.cpp, which differ in their compiler flags alone.
+// The kernels of one instruction set, MICROGPT_ISA, as a table of functions. Included once by each
+// of fast_baseline.cpp, fast_avx2.cpp and fast_avx512.cpp, which differ in their compiler flags
+// alone.
 #pragma once
 
 #include "fast_muon.hpp"
@@ -9,7 +10,8 @@
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-inline void log_probabilities(const Model& model, const Rows& rows, const Group& g, Ticker& ticker) {
+inline void log_probabilities(const Model& model, const Rows& rows, const Group& g,
+                              Ticker& ticker) {
     output<false>(model, rows, g, ticker);
 }
 
@@ -31,7 +33,8 @@ Kernels table(const char* name) {
             multiply_add};
 }
 
-// Widths known to the compiler where loops are short: 16 and 32. Beyond, only the head's width matters.
+// Widths known to the compiler where loops are short: 16 and 32. Beyond, only the head's width
+// matters.
 inline Kernels kernels_for(const Model& m, const char* name) {
     if (m.embd == 16 && m.attn == 16 && m.hidden == 64 && m.head == 4) return table<16, 4>(name);
     if (m.embd == 32 && m.attn == 32 && m.hidden == 128 && m.head == 8) return table<32, 8>(name);

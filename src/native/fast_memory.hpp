@@ -12,7 +12,8 @@ namespace microgpt::fast {
 // a * b, or OverflowError in Python.
 inline size_t times(size_t a, size_t b) {
     size_t result;
-    if (__builtin_mul_overflow(a, b, &result)) throw std::overflow_error("the model's size does not fit in memory");
+    if (__builtin_mul_overflow(a, b, &result))
+        throw std::overflow_error("the model's size does not fit in memory");
     return result;
 }
 
@@ -24,7 +25,8 @@ public:
     Floats64() = default;
     explicit Floats64(size_t count) : count_(count) {
         if (count == 0) return;
-        data_ = static_cast<float*>(::operator new(times(count, sizeof(float)), std::align_val_t(64)));
+        data_ =
+            static_cast<float*>(::operator new(times(count, sizeof(float)), std::align_val_t(64)));
         std::memset(data_, 0, count * sizeof(float));
     }
     Floats64(Floats64&& other) noexcept
@@ -35,7 +37,8 @@ public:
     }
     ~Floats64() { ::operator delete(data_, std::align_val_t(64)); }
 
-    // Grow to at least `count` floats, losing what was there; by half at least, so that it happens seldom.
+    // Grow to at least `count` floats, losing what was there; by half at least, so that it happens
+    // seldom.
     float* at_least(size_t count) {
         if (count > count_) {
             const size_t grown = count_ + count_ / 2;
@@ -52,7 +55,8 @@ private:
     size_t count_ = 0;
 };
 
-// Hands out parts of one Floats64, in two rounds of the same calls: the first measures, the second gives pointers.
+// Hands out parts of one Floats64, in two rounds of the same calls: the first measures, the second
+// gives pointers.
 class Carver {
 public:
     explicit Carver(float* base) : base_(base) {}

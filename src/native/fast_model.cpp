@@ -19,8 +19,9 @@ Kernels kernels_avx512(const Model&);
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> found;
 #ifdef MICROGPT_AVX512
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma")) {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("fma")) {
         found.push_back("avx512");
     }
 #endif
@@ -53,24 +54,28 @@ double thread_seconds() {
     return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-float to_float(double x) { return std::isnan(x) ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(x); }
+float to_float(double x) {
+    return std::isnan(x) ? std::numeric_limits<float>::quiet_NaN() : static_cast<float>(x);
+}
 
 void check(const Settings& s, size_t count) {
-    if (s.n_layer < 1 || s.n_head < 1 || s.n_embd < 1 || s.block_size < 1 || s.vocab_size < 1 || s.n_embd % s.n_head ||
-        s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 || s.block_size > 1 << 24 || s.n_layer > 1 << 16 ||
-        s.threads < 0 || s.threads > 1024) {
+    if (s.n_layer < 1 || s.n_head < 1 || s.n_embd < 1 || s.block_size < 1 || s.vocab_size < 1 ||
+        s.n_embd % s.n_head || s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 ||
+        s.block_size > 1 << 24 || s.n_layer > 1 << 16 || s.threads < 0 || s.threads > 1024) {
         throw std::invalid_argument("the model's sizes are out of range");
     }
     const size_t n = static_cast<size_t>(s.n_embd),
                  layers = times(times(12, n), times(n, static_cast<size_t>(s.n_layer)));
-    const size_t expected = n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
+    const size_t expected =
+        n * (2 * static_cast<size_t>(s.vocab_size) + static_cast<size_t>(s.block_size)) + layers;
     if (!(s.weight_decay >= 0.0) || !(s.muon >= 0.0 && s.muon < 1.0) ||
         !(s.input_dropout >= 0.0 && s.input_dropout < 1.0)) {
-        throw std::invalid_argument("weight_decay, muon and input_dropout are at least 0, the last two below 1");
+        throw std::invalid_argument(
+            "weight_decay, muon and input_dropout are at least 0, the last two below 1");
     }
     if (count != expected) {
-        throw std::invalid_argument("the state has " + std::to_string(count) + " parameters, the model " +
-                                    std::to_string(expected));
+        throw std::invalid_argument("the state has " + std::to_string(count) +
+                                    " parameters, the model " + std::to_string(expected));
     }
 }
 
@@ -90,13 +95,14 @@ double peak(const std::string& instructions) {
     return best;
 }
 
-Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v, size_t count,
-               int64_t step)
+Engine::Engine(const Settings& settings, const double* parameters, const double* m, const double* v,
+               size_t count, int64_t step)
     : settings_(settings), count_(count), step_(step) {
     check(settings, count);
     if (step < 0) throw std::invalid_argument("the step count is negative");
     const Settings& s = settings_;
-    const int head_dim = s.n_embd / s.n_head, head = padded(head_dim, 4), embd = padded(s.n_embd, kPad);
+    const int head_dim = s.n_embd / s.n_head, head = padded(head_dim, 4),
+              embd = padded(s.n_embd, kPad);
     const int attn = padded(s.n_head * head, kPad), hidden = padded(4 * s.n_embd, kPad),
               vocab = padded(s.vocab_size, kPad);
     model_ = Model{s.n_layer,
@@ -124,7 +130,8 @@ Engine::Engine(const Settings& settings, const double* parameters, const double*
     row_limit_ = most_rows();
     size_t k = 0;
     each_weight([&](const Weight& w) {
-        w.weights[w.at] = to_float(parameters[k]), w.m[w.at] = to_float(m[k]), w.v[w.at] = to_float(v[k]);
+        w.weights[w.at] = to_float(parameters[k]), w.m[w.at] = to_float(m[k]),
+        w.v[w.at] = to_float(v[k]);
         k++;
     });
     for (const Matrix* matrix : matrices_) pack_forward(*matrix);
@@ -138,17 +145,25 @@ void Engine::lay_out() {
     const auto carve = [&](Carver& carver) {
         const int rows = model_.vocab_size + model_.block_size;
         const size_t table = times(static_cast<size_t>(rows), static_cast<size_t>(model_.embd));
-        model_.embeddings = {carver.take(table), carver.take(table), carver.take(table), carver.take(table), rows,
-                             model_.embd};
+        model_.embeddings = {
+            carver.take(table), carver.take(table), carver.take(table), carver.take(table), rows,
+            model_.embd};
         const auto matrix = [&](Matrix& w, int out, int in) {
             const size_t size = times(static_cast<size_t>(out), static_cast<size_t>(in));
-            w = {
-                carver.take(size), carver.take(size), carver.take(size), carver.take(size), carver.take(size), out, in};
+            w = {carver.take(size),
+                 carver.take(size),
+                 carver.take(size),
+                 carver.take(size),
+                 carver.take(size),
+                 out,
+                 in};
         };
         matrix(model_.lm_head, model_.vocab, model_.embd);
         for (Layer& layer : layers_) {
-            matrix(layer.qkv, 3 * model_.attn, model_.embd), matrix(layer.wo, model_.embd, model_.attn);
-            matrix(layer.fc1, model_.hidden, model_.embd), matrix(layer.fc2, model_.embd, model_.hidden);
+            matrix(layer.qkv, 3 * model_.attn, model_.embd),
+                matrix(layer.wo, model_.embd, model_.attn);
+            matrix(layer.fc1, model_.hidden, model_.embd),
+                matrix(layer.fc2, model_.embd, model_.hidden);
         }
     };
     Carver measure(nullptr);
@@ -170,7 +185,8 @@ void Engine::make_sections() {
         for (const Matrix* w : {&layer.fc1, &layer.fc2}) sections_.push_back({w, 0, w->out, 4 * n});
     }
     for (const Layer& layer : layers_) {
-        for (int i = 0; i < 3; i++) sections_.push_back({&layer.qkv, i * model_.attn, (i + 1) * model_.attn, n});
+        for (int i = 0; i < 3; i++)
+            sections_.push_back({&layer.qkv, i * model_.attn, (i + 1) * model_.attn, n});
         sections_.push_back({&layer.wo, 0, layer.wo.out, n});
     }
 }
@@ -178,15 +194,18 @@ void Engine::make_sections() {
 // Floats of a thread's memory for Muon.
 size_t Engine::muon_memory() const {
     size_t most = 0;
-    for (const Section& s : sections_) most = std::max(most, muon_floats(s.last - s.first, s.matrix->in));
+    for (const Section& s : sections_)
+        most = std::max(most, muon_floats(s.last - s.first, s.matrix->in));
     return most;
 }
 
-// Rows that a portion of a batch may have for each thread, whatever the batch: their activations, about 8 MB, stay in a
-// core's share of the outer cache. Sums go over the rows in order, so that portions change no bit.
+// Rows that a portion of a batch may have for each thread, whatever the batch: their activations,
+// about 8 MB, stay in a core's share of the outer cache. Sums go over the rows in order, so that
+// portions change no bit.
 int Engine::most_rows() const {
     constexpr size_t kFloats = 2u << 20;
-    const size_t layer = 2u * model_.embd_stride + model_.attn_stride + model_.qkv_stride + model_.hidden_stride;
+    const size_t layer =
+        2u * model_.embd_stride + model_.attn_stride + model_.qkv_stride + model_.hidden_stride;
     const size_t row = layer * (layers_.size() + 1) + 4u * model_.embd_stride + model_.vocab;
     return static_cast<int>(std::clamp<size_t>(kFloats / row, 256, 1u << 20));
 }
@@ -197,23 +216,28 @@ void Engine::each_weight(Visit visit) const {
     const int n = model_.n_embd, head_dim = model_.head_dim, lanes = kernels_.lanes;
     const auto headed = [&](int i) { return i / head_dim * model_.head + i % head_dim; };
     const auto same = [](int i) { return i; };
-    const auto matrix = [&](const Matrix& w, int rows, int columns, int first, auto row_at, auto column_at) {
+    const auto matrix = [&](const Matrix& w, int rows, int columns, int first, auto row_at,
+                            auto column_at) {
         for (int row = 0; row < rows; row++) {
             for (int j = 0; j < columns; j++) {
-                const size_t o = static_cast<size_t>(first + row_at(row)), i = static_cast<size_t>(column_at(j));
-                visit(Weight{w.backward, w.gradient, w.m, w.v, (i / lanes * w.out + o) * lanes + i % lanes});
+                const size_t o = static_cast<size_t>(first + row_at(row)),
+                             i = static_cast<size_t>(column_at(j));
+                visit(Weight{w.backward, w.gradient, w.m, w.v,
+                             (i / lanes * w.out + o) * lanes + i % lanes});
             }
         }
     };
     const Table& t = model_.embeddings;
     for (int row = 0; row < t.rows; row++) {
         for (int j = 0; j < n; j++) {
-            visit(Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
+            visit(
+                Weight{t.weights, t.gradient, t.m, t.v, static_cast<size_t>(row) * t.columns + j});
         }
     }
     matrix(model_.lm_head, model_.vocab_size, n, 0, same, same);
     for (const Layer& layer : layers_) {
-        for (int section = 0; section < 3; section++) matrix(layer.qkv, n, n, section * model_.attn, headed, same);
+        for (int section = 0; section < 3; section++)
+            matrix(layer.qkv, n, n, section * model_.attn, headed, same);
         matrix(layer.wo, n, n, 0, same, headed);
         matrix(layer.fc1, 4 * n, n, 0, same, same);
         matrix(layer.fc2, n, 4 * n, 0, same, same);
@@ -225,7 +249,8 @@ void Engine::pack_forward(const Matrix& w) const {
                  out = static_cast<size_t>(w.out);
     for (size_t o = 0; o < out; o++) {
         for (size_t i = 0; i < in; i++) {
-            w.forward[(o / lanes * in + i) * lanes + o % lanes] = w.backward[(i / lanes * out + o) * lanes + i % lanes];
+            w.forward[(o / lanes * in + i) * lanes + o % lanes] =
+                w.backward[(i / lanes * out + o) * lanes + i % lanes];
         }
     }
 }
@@ -240,7 +265,8 @@ void Engine::state(double* parameters, double* m, double* v) const {
 
 bool Engine::gradients(std::span<const Tokens> batch, double& loss, double* gradient, Stop& stop) {
     bool finite;
-    if (stop.now() || !forward_backward(batch, threads_for(batch), stop, loss, finite)) return false;
+    if (stop.now() || !forward_backward(batch, threads_for(batch), stop, loss, finite))
+        return false;
     each_weight([&](const Weight& w) { *gradient++ = w.gradient[w.at]; });
     return true;
 }

@@ -1,13 +1,14 @@
-// Muon for the fast engine (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): a matrix
-// moves along its momentum with all singular values brought near 1, by Newton-Schulz steps, which need products alone.
-// Stands for engines/muon.py.
+// Muon for the fast engine (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
+// networks"): a matrix moves along its momentum with all singular values brought near 1, by
+// Newton-Schulz steps, which need products alone. Stands for engines/muon.py.
 #pragma once
 
 #include "fast_panels.hpp"
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-// A section of a matrix, rows first ... last - 1, with its longer side down: tall[rows][columns], row-major.
+// A section of a matrix, rows first ... last - 1, with its longer side down: tall[rows][columns],
+// row-major.
 struct Section {
     const Matrix& w;
     int first, last;
@@ -17,7 +18,8 @@ struct Section {
 
 MICROGPT_INLINE Section section_of(const Matrix& w, int first, int last) {
     const int out = last - first;
-    return out >= w.in ? Section{w, first, last, false, out, w.in} : Section{w, first, last, true, w.in, out};
+    return out >= w.in ? Section{w, first, last, false, out, w.in}
+                       : Section{w, first, last, true, w.in, out};
 }
 
 struct PutPolynomial {  // y = a g + b x, all [columns / kLanes][columns][kLanes]
@@ -57,7 +59,8 @@ inline void momentum(const Section& s, float beta, float* tall) {
             if (s.turned) transpose(tile);
             const int row = s.turned ? i : o - s.first, column = s.turned ? o - s.first : i;
 #pragma GCC unroll 16
-            for (int j = 0; j < kLanes; j++) store<kLanes>(tall + size_t(row + j) * s.columns + column, tile[j]);
+            for (int j = 0; j < kLanes; j++)
+                store<kLanes>(tall + size_t(row + j) * s.columns + column, tile[j]);
         }
     }
 }
@@ -75,11 +78,13 @@ inline void normalise(float* x, int rows, int columns) {
     }
     const double length = __builtin_sqrt(total);
     const float scale = float(1.0 / (length > 1e-7 ? length : 1e-7));
-    for (size_t k = 0; k < size_t(rows) * columns; k += kLanes) store<kLanes>(x + k, load<kLanes>(x + k) * scale);
+    for (size_t k = 0; k < size_t(rows) * columns; k += kLanes)
+        store<kLanes>(x + k, load<kLanes>(x + k) * scale);
 }
 
-// x = a x + b (x x') x + c (x x')^2 x, five times: singular values in (0, 1] end in about 0.7 ... 1.2 (the
-// coefficients of Jordan et al.). spare: as large as x; gram: 3 columns^2. Returns where the result stands.
+// x = a x + b (x x') x + c (x x')^2 x, five times: singular values in (0, 1] end in about 0.7
+// ... 1.2 (the coefficients of Jordan et al.). spare: as large as x; gram: 3 columns^2. Returns
+// where the result stands.
 inline float* newton_schulz(float* x, float* spare, float* gram, int rows, int n, Ticker& ticker) {
     constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
     float *panels = gram, *plain = gram + size_t(n) * n, *polynomial = plain + size_t(n) * n;
@@ -88,10 +93,12 @@ inline float* newton_schulz(float* x, float* spare, float* gram, int rows, int n
         gradient(target, x, n, x, n, rows, 0, n, false, ticker);  // panels = x' x
         for (int i = 0; i < n; i++) {
             for (int j = 0; j < n; j += kLanes) {
-                store<kLanes>(plain + size_t(i) * n + j, load<kLanes>(panels + (size_t(j / kLanes) * n + i) * kLanes));
+                store<kLanes>(plain + size_t(i) * n + j,
+                              load<kLanes>(panels + (size_t(j / kLanes) * n + i) * kLanes));
             }
         }
-        product<0>(plain, n, n, panels, n, n, n, PutPolynomial{polynomial, panels, n, b, c}, ticker);
+        product<0>(plain, n, n, panels, n, n, n, PutPolynomial{polynomial, panels, n, b, c},
+                   ticker);
         product<0>(x, n, rows, polynomial, n, n, n, PutScaledSum{spare, x, n, a}, ticker);
         float* const last = x;
         x = spare, spare = last;
@@ -122,14 +129,16 @@ inline void move(const Section& s, const float* direction, float rate, float kee
     }
 }
 
-// Rows first ... last - 1 of a matrix, multiples of kPad. memory: muon_floats of them. Once begun, it is finished.
+// Rows first ... last - 1 of a matrix, multiples of kPad. memory: muon_floats of them. Once begun,
+// it is finished.
 inline void muon(const Matrix& w, int first, int last, const MuonUpdate& u, float* memory) {
     const Section s = section_of(w, first, last);
     const size_t size = size_t(s.rows) * s.columns;
     Ticker endless{nullptr, nullptr, __LONG_MAX__, false};
     momentum(s, u.beta, memory);
     normalise(memory, s.rows, s.columns);
-    const float* direction = newton_schulz(memory, memory + size, memory + 2 * size, s.rows, s.columns, endless);
+    const float* direction =
+        newton_schulz(memory, memory + size, memory + 2 * size, s.rows, s.columns, endless);
     move(s, direction, u.rate, u.keep);
 }
 

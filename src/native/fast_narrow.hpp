@@ -1,7 +1,8 @@
-// Attention of heads 4 wide, as the reference has them, with the heads of a position side by side in a vector: lanes
-// 4 h ... 4 h + 3 are head h. One query after the other meets the keys up to its own position and no more: in a short
-// document most of a block of queries and keys would be masked. Scores, weights and their gradients stand in fours of
-// keys: lane 4 h + j of four g is head h's for key 4 g + j, zero past the query.
+// Attention of heads 4 wide, as the reference has them, with the heads of a position side by side
+// in a vector: lanes 4 h ... 4 h + 3 are head h. One query after the other meets the keys up to its
+// own position and no more: in a short document most of a block of queries and keys would be
+// masked. Scores, weights and their gradients stand in fours of keys: lane 4 h + j of four g is
+// head h's for key 4 g + j, zero past the query.
 #pragma once
 
 #include "fast_block.hpp"
@@ -39,12 +40,13 @@ struct Four {
     MICROGPT_INLINE Four(const Span& rows, int g, int t) {
         const int later = t - 4 * g;
         first = rows.row(4 * g), second = first + (later < 1 ? later : 1) * rows.stride;
-        third = first + (later < 2 ? later : 2) * rows.stride, fourth = first + (later < 3 ? later : 3) * rows.stride;
+        third = first + (later < 2 ? later : 2) * rows.stride,
+        fourth = first + (later < 3 ? later : 3) * rows.stride;
     }
     // Lane 4 h + j: x times row j, summed over head h.
     MICROGPT_INLINE Vector times(Vector x) const {
-        const Vector a = x * load<kLanes>(first), b = x * load<kLanes>(second), c = x * load<kLanes>(third),
-                     d = x * load<kLanes>(fourth);
+        const Vector a = x * load<kLanes>(first), b = x * load<kLanes>(second),
+                     c = x * load<kLanes>(third), d = x * load<kLanes>(fourth);
         const Vector ab = in_fours<0, 4, 1, 5>(a, b) + in_fours<2, 6, 3, 7>(a, b);
         const Vector cd = in_fours<0, 4, 1, 5>(c, d) + in_fours<2, 6, 3, 7>(c, d);
         return in_fours<0, 1, 4, 5>(ab, cd) + in_fours<2, 3, 6, 7>(ab, cd);
@@ -57,8 +59,8 @@ struct Four {
 };
 
 // Attention weights of the query at position t, fours `attn` floats apart; returns what they mix.
-MICROGPT_INLINE Vector attend_query(Vector query, const Span& keys, const Span& values, int t, int attn,
-                                    float* weights) {
+MICROGPT_INLINE Vector attend_query(Vector query, const Span& keys, const Span& values, int t,
+                                    int attn, float* weights) {
     const int last = t / 4;
     const auto visible = key_numbers() <= float(t - 4 * last);  // of the last four
     const auto at = [&](int g) { return weights + size_t(g) * attn; };
@@ -89,15 +91,17 @@ MICROGPT_INLINE void attend_narrow(const Block& b, int attn, float* weights, con
     for (int c = 0; c < attn; c += kLanes) {
         for (int i = 0; i < b.rows; i++) {
             const Vector query = load<kLanes>(b.queries.row(i) + c) * b.factor;
-            store<kLanes>(mixed.row(i) + c, attend_query(query, b.keys.from(c), b.values.from(c), b.t0 + i, attn,
-                                                         weights + size_t(i) * row + c));
+            store<kLanes>(mixed.row(i) + c,
+                          attend_query(query, b.keys.from(c), b.values.from(c), b.t0 + i, attn,
+                                       weights + size_t(i) * row + c));
         }
     }
 }
 
-// Gradients by the scores of query i, from those by what it mixed, as the weights stand; returns the one by the query.
-MICROGPT_INLINE Vector query_gradient(const Block& b, int i, int attn, const float* weights, Vector d_mixed,
-                                      float* d_scores) {
+// Gradients by the scores of query i, from those by what it mixed, as the weights stand; returns
+// the one by the query.
+MICROGPT_INLINE Vector query_gradient(const Block& b, int i, int attn, const float* weights,
+                                      Vector d_mixed, float* d_scores) {
     const int t = b.t0 + i, last = t / 4;
     Vector total = {}, d_query = {};
     for (int g = 0; g <= last; g++) {
@@ -108,14 +112,16 @@ MICROGPT_INLINE Vector query_gradient(const Block& b, int i, int attn, const flo
     total = sum_fours(total);
     for (int g = 0; g <= last; g++) {
         float* at = d_scores + g * kLanes;
-        const Vector d = load<kLanes>(weights + size_t(g) * attn) * (load<kLanes>(at) - total) * b.factor;
+        const Vector d =
+            load<kLanes>(weights + size_t(g) * attn) * (load<kLanes>(at) - total) * b.factor;
         store<kLanes>(at, d);
         d_query += Four(b.keys, g, t).mixed(d);
     }
     return d_query;
 }
 
-// Four sums of rows, for up to four keys from 4 g on: what each of a block's queries gives them, by its weights.
+// Four sums of rows, for up to four keys from 4 g on: what each of a block's queries gives them, by
+// its weights.
 struct Sums {
     Vector part[4];
     MICROGPT_INLINE Sums(const Place& rows, int g, int count, bool add) {
@@ -136,10 +142,11 @@ struct Sums {
     }
 };
 
-// Gradients by queries, keys and values from those by what they mixed; values `attn` columns behind their keys.
-// Keys and values add to what is there if `add`. d_scores: [kQueries][four][kLanes].
-MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const float* weights, const Span& d_mixed,
-                                            const Place& d_queries, const Place& d_keys, bool add, float* d_scores) {
+// Gradients by queries, keys and values from those by what they mixed; values `attn` columns behind
+// their keys. Keys and values add to what is there if `add`. d_scores: [kQueries][four][kLanes].
+MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const float* weights,
+                                            const Span& d_mixed, const Place& d_queries,
+                                            const Place& d_keys, bool add, float* d_scores) {
     const int fours = (b.count + 3) / 4;
     for (int c = 0; c < attn; c += kLanes) {
         const Block part = b.from(c);
@@ -154,8 +161,10 @@ MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const floa
             const Place key_rows = d_keys.from(c), value_rows = d_keys.from(attn + c);
             Sums keys(key_rows, g, b.count, add), values(value_rows, g, b.count, add);
             for (int i = 4 * g > b.t0 ? 4 * g - b.t0 : 0; i < b.rows; i++) {
-                keys.take(load<kLanes>(d_scores_of(i) + g * kLanes), load<kLanes>(part.queries.row(i)));
-                values.take(load<kLanes>(weights_of(i) + size_t(g) * attn), load<kLanes>(d_mixed.row(i) + c));
+                keys.take(load<kLanes>(d_scores_of(i) + g * kLanes),
+                          load<kLanes>(part.queries.row(i)));
+                values.take(load<kLanes>(weights_of(i) + size_t(g) * attn),
+                            load<kLanes>(d_mixed.row(i) + c));
             }
             keys.put(key_rows, g, b.count), values.put(value_rows, g, b.count);
         }

@@ -1,6 +1,7 @@
-// Which rows the documents of a batch take: in groups of a fixed size, sorted, so that documents that begin alike
-// follow each other and share the rows of what they have in common. A causal model computes the same at those
-// positions; their gradients add up. Depends on the documents alone, never on the number of threads.
+// Which rows the documents of a batch take: in groups of a fixed size, sorted, so that documents
+// that begin alike follow each other and share the rows of what they have in common. A causal model
+// computes the same at those positions; their gradients add up. Depends on the documents alone,
+// never on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -23,7 +24,8 @@ inline size_t attention_size(int n_head, int positions, int shared) {
     return floats;
 }
 
-// Where, in a block of queries with so many keys, LayerRows::attention has the weight of a head's key for a query.
+// Where, in a block of queries with so many keys, LayerRows::attention has the weight of a head's
+// key for a query.
 inline size_t attention_index(const Model& model, int keys, int head, int key, int lane) {
     if (model.head == 4) {
         const size_t four = static_cast<size_t>(lane) * ((keys + 3) / 4) + key / 4;
@@ -31,7 +33,9 @@ inline size_t attention_index(const Model& model, int keys, int head, int key, i
     }
     const bool together = head < model.n_head / kHeads * kHeads;
     const int first = together ? head / kHeads * kHeads : head, heads = together ? kHeads : 1;
-    return (static_cast<size_t>(first) * keys + static_cast<size_t>(key) * heads + head - first) * kQueries + lane;
+    return (static_cast<size_t>(first) * keys + static_cast<size_t>(key) * heads + head - first) *
+               kQueries +
+           lane;
 }
 
 class Plan {
@@ -49,14 +53,15 @@ public:
 
     int rows() const { return static_cast<int>(token.size()); }
 
-    // Takes documents batch[first] and on, whole groups, until `row_limit` rows are full; at least one group.
-    // Returns the first document not taken. batch_size: what the mean loss divides by.
-    size_t fill(std::span<const Tokens> batch, size_t first, size_t batch_size, int block_size, int n_head,
-                int row_limit) {
+    // Takes documents batch[first] and on, whole groups, until `row_limit` rows are full; at least
+    // one group. Returns the first document not taken. batch_size: what the mean loss divides by.
+    size_t fill(std::span<const Tokens> batch, size_t first, size_t batch_size, int block_size,
+                int n_head, int row_limit) {
         clear();
         while (first < batch.size()) {
             size_t end = first;
-            for (int positions = 0; end < batch.size() && end - first < kGroupDocuments && positions < kGroupRows;
+            for (int positions = 0;
+                 end < batch.size() && end - first < kGroupDocuments && positions < kGroupRows;
                  end++) {
                 positions += length(batch[end], block_size);
             }
@@ -82,28 +87,34 @@ private:
     static constexpr int kGroupRows = 128;
 
     void clear() {
-        documents.clear(), order.clear(), groups.clear(), token.clear(), position.clear(), entry_row.clear();
+        documents.clear(), order.clear(), groups.clear(), token.clear(), position.clear(),
+            entry_row.clear();
         entry_target.clear(), weight.clear(), entry_weight.clear();
         attention = 0, longest = 0;
     }
 
-    void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size, int block_size,
-                   int n_head) {
-        Group g{static_cast<int>(documents.size()), 0, rows(), 0, static_cast<int>(entry_row.size()), 0};
+    void add_group(std::span<const Tokens> batch, size_t first, size_t end, size_t batch_size,
+                   int block_size, int n_head) {
+        Group g{static_cast<int>(documents.size()), 0, rows(), 0,
+                static_cast<int>(entry_row.size()), 0};
         row_ = token.size(), entry_ = entry_row.size();
         size_t positions = 0;
-        for (size_t i = first; i < end; i++) positions += static_cast<size_t>(length(batch[i], block_size));
+        for (size_t i = first; i < end; i++)
+            positions += static_cast<size_t>(length(batch[i], block_size));
         resize(row_ + positions, entry_ + positions);
         const size_t start = order.size();
         for (size_t i = first; i < end; i++) order.push_back(static_cast<int>(i));
-        for (size_t i = start + 1; i < order.size(); i++) {  // by insertion: a group is small, and nothing is allocated
+        for (size_t i = start + 1; i < order.size();
+             i++) {  // by insertion: a group is small, and nothing is allocated
             const int moved = order[i];
             size_t to = i;
-            for (; to > start && before(batch[moved], batch[order[to - 1]]); to--) order[to] = order[to - 1];
+            for (; to > start && before(batch[moved], batch[order[to - 1]]); to--)
+                order[to] = order[to - 1];
             order[to] = moved;
         }
         for (size_t i = start; i < order.size(); i++) {
-            add_document(batch[order[i]], i == start ? Tokens() : batch[order[i - 1]], batch_size, block_size, n_head);
+            add_document(batch[order[i]], i == start ? Tokens() : batch[order[i - 1]], batch_size,
+                         block_size, n_head);
         }
         resize(row_, entry_);
         g.last_document = static_cast<int>(documents.size()), g.last_row = rows();
@@ -124,20 +135,24 @@ private:
 
     // `last`: the document before in the group, if any; its entries end entry_row.
     void add_document(Tokens tokens, Tokens last, size_t batch_size, int block_size, int n_head) {
-        const int n = length(tokens, block_size), last_n = last.empty() ? 0 : length(last, block_size);
+        const int n = length(tokens, block_size),
+                  last_n = last.empty() ? 0 : length(last, block_size);
         int shared = 0;
         while (shared < n && shared < last_n && tokens[shared] == last[shared]) shared++;
         const int32_t* last_path = entry_row.data() + entry_ - last_n;
-        const float share = static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
+        const float share =
+            static_cast<float>(1.0 / (static_cast<double>(n) * static_cast<double>(batch_size)));
         Document d{tokens.data(), n, shared, static_cast<int>(row_), nullptr, true, attention};
         uint32_t prefix = 0;
         for (int t = 0; t < n; t++) {
-            if (hidden > 0.0) prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
+            if (hidden > 0.0)
+                prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
             const int row = t < shared ? last_path[t] : static_cast<int>(row_++);
             if (t >= shared) token[row] = t && hides(prefix) ? mark : tokens[t], position[row] = t;
             weight[row] += share;
             d.contiguous = d.contiguous && row == d.first_row - shared + t;
-            entry_row[entry_] = row, entry_target[entry_] = tokens[t + 1], entry_weight[entry_++] = share;
+            entry_row[entry_] = row, entry_target[entry_] = tokens[t + 1],
+            entry_weight[entry_++] = share;
         }
         documents.push_back(d);
         attention += attention_size(n_head, n, shared);

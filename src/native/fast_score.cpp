@@ -1,4 +1,5 @@
-// What a fast model says: probabilities of given documents, a look inside, and new documents from given coins.
+// What a fast model says: probabilities of given documents, a look inside, and new documents from
+// given coins.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -7,10 +8,12 @@
 
 namespace microgpt::fast {
 
-std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens> documents, Stop& stop) {
+std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens> documents,
+                                                          Stop& stop) {
     std::vector<std::vector<float>> found(documents.size());
     size_t finished = 0;
-    const int threads = threads_for(documents.first(std::min<size_t>(documents.size(), 512)));  // about a portion
+    const int threads =
+        threads_for(documents.first(std::min<size_t>(documents.size(), 512)));  // about a portion
     for (size_t first = 0; first < documents.size(); finished = first) {
         const size_t start = first;
         first = plan_.fill(documents, start, documents.size(), model_.block_size, model_.n_head,
@@ -18,11 +21,12 @@ std::vector<std::vector<float>> Engine::log_probabilities(std::span<const Tokens
         reserve(plan_.rows(), plan_.attention, plan_.longest, false, threads);
         bind_plan();
         const int groups = static_cast<int>(plan_.groups.size());
-        const bool done =
-            forward(plan_.groups, threads, stop) && in_parallel(groups, threads, stop, [&](int i, int, Ticker& ticker) {
-                if (!ticker.stopped)
-                    kernels_.log_probabilities(model_, rows_, plan_.groups[static_cast<size_t>(i)], ticker);
-            });
+        const bool done = forward(plan_.groups, threads, stop) &&
+                          in_parallel(groups, threads, stop, [&](int i, int, Ticker& ticker) {
+                              if (!ticker.stopped)
+                                  kernels_.log_probabilities(
+                                      model_, rows_, plan_.groups[static_cast<size_t>(i)], ticker);
+                          });
         if (!done) break;
         const float* at = plan_.entry_log_probability.data();
         for (size_t i = 0; i < plan_.documents.size(); i++) {
@@ -67,12 +71,14 @@ void truncate(std::vector<double>& p, int64_t top_k, double top_p, std::vector<i
 int draw(std::vector<double>& weights, double coin) {
     for (size_t i = 1; i < weights.size(); i++) weights[i] += weights[i - 1];
     const double x = coin * (weights.back() + 0.0);
-    return static_cast<int>(std::upper_bound(weights.begin(), weights.end() - 1, x) - weights.begin());
+    return static_cast<int>(std::upper_bound(weights.begin(), weights.end() - 1, x) -
+                            weights.begin());
 }
 
 }  // namespace
 
-bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vector<double>& attention, Stop& stop) {
+bool Engine::trace(Tokens tokens, std::vector<double>& probabilities,
+                   std::vector<double>& attention, Stop& stop) {
     if (stop.now()) return false;
     plan_.fill({&tokens, 1}, 0, 1, model_.block_size, model_.n_head, row_limit_);
     reserve(plan_.rows(), plan_.attention, plan_.longest, false, 1);
@@ -100,8 +106,8 @@ bool Engine::trace(Tokens tokens, std::vector<double>& probabilities, std::vecto
     return true;
 }
 
-// Logits of the token in plan_'s row `row`, after those in the rows before: a document of which all but the last
-// position is shared. Null when stopped.
+// Logits of the token in plan_'s row `row`, after those in the rows before: a document of which all
+// but the last position is shared. Null when stopped.
 const float* Engine::next_logits(Document& document, int row, Stop& stop) {
     document.positions = row + 1, document.shared = row, document.first_row = row;
     const Group g{0, 1, row, row + 1, 0, 0};
@@ -109,7 +115,8 @@ const float* Engine::next_logits(Document& document, int row, Stop& stop) {
     return done ? rows_.logits + static_cast<size_t>(row) * model_.vocab : nullptr;
 }
 
-size_t Engine::generate(size_t count, std::span<const double> coins, Tokens start, const Sampling& sampling, Stop& stop,
+size_t Engine::generate(size_t count, std::span<const double> coins, Tokens start,
+                        const Sampling& sampling, Stop& stop,
                         std::vector<std::vector<int32_t>>& documents) {
     const int block = model_.block_size, bos = model_.vocab_size - 1, n = model_.vocab_size;
     const int given = static_cast<int>(start.size());

@@ -1,6 +1,7 @@
-// A team of threads that takes numbered items of work, whoever is free next. Items must be independent of
-// each other and of who does them; nothing is reduced across threads, so that their number changes no bit.
-// A wait spins for some microseconds, as long as work usually takes to arrive, and then sleeps.
+// A team of threads that takes numbered items of work, whoever is free next. Items must be
+// independent of each other and of who does them; nothing is reduced across threads, so that their
+// number changes no bit. A wait spins for some microseconds, as long as work usually takes to
+// arrive, and then sleeps.
 #pragma once
 
 #include <atomic>
@@ -27,15 +28,17 @@ public:
 
     int threads() const { return static_cast<int>(helpers_.size()) + 1; }
 
-    // do_item(item, thread) for each item < items; returns when all are done. The calling thread is number 0; while
-    // it waits for others it calls idle() at least every 2 ms.
+    // do_item(item, thread) for each item < items; returns when all are done. The calling thread is
+    // number 0; while it waits for others it calls idle() at least every 2 ms.
     template <class DoItem, class Idle>
     void run(int items, const DoItem& do_item, const Idle& idle) {
         if (helpers_.empty() || items <= 1) {
             for (int item = 0; item < items; item++) do_item(item, 0);
             return;
         }
-        job_ = [](const void* context, int item, int thread) { (*static_cast<const DoItem*>(context))(item, thread); };
+        job_ = [](const void* context, int item, int thread) {
+            (*static_cast<const DoItem*>(context))(item, thread);
+        };
         context_ = &do_item, items_ = items;
         next_.store(0, std::memory_order_relaxed);
         working_.store(static_cast<int>(helpers_.size()), std::memory_order_relaxed);
@@ -62,7 +65,9 @@ private:
 
     void help(int thread) {
         for (unsigned seen = 0;;) {
-            const auto new_work = [&] { return generation_.load(std::memory_order_acquire) != seen; };
+            const auto new_work = [&] {
+                return generation_.load(std::memory_order_acquire) != seen;
+            };
             if (!spin(new_work)) {
                 std::unique_lock lock(mutex_);
                 started_.wait(lock, new_work);
@@ -71,16 +76,15 @@ private:
             if (!job_) return;
             take_items(thread);
             if (working_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
-                {
-                    std::lock_guard lock(mutex_);
-                }
+                { std::lock_guard lock(mutex_); }
                 finished_.notify_one();
             }
         }
     }
 
     void take_items(int thread) {
-        for (int item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;) job_(context_, item, thread);
+        for (int item; (item = next_.fetch_add(1, std::memory_order_relaxed)) < items_;)
+            job_(context_, item, thread);
     }
 
     template <class Ready>

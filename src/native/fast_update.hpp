@@ -1,5 +1,5 @@
-// Adam for the fast engine: one pass over weights, moments and gradients, square root and division exact.
-// The transposed copy of a matrix is written tile by tile while the tile is in registers.
+// Adam for the fast engine: one pass over weights, moments and gradients, square root and division
+// exact. The transposed copy of a matrix is written tile by tile while the tile is in registers.
 #pragma once
 
 #include "fast_layout.hpp"
@@ -15,7 +15,8 @@ MICROGPT_INLINE Vector updated(Vector p, Vector g, float* m_at, float* v_at, con
     return p * u.keep - m * u.rate / (square_root(v) + u.eps);
 }
 
-// Rows first ... last - 1, multiples of kPad. A tile of kLanes outputs x kLanes inputs is contiguous in both layouts.
+// Rows first ... last - 1, multiples of kPad. A tile of kLanes outputs x kLanes inputs is
+// contiguous in both layouts.
 void update_matrix(const Matrix& w, int first, int last, const Update& u, Ticker& ticker) {
     for (int i = 0; i < w.in; i += kLanes) {
         for (int o = first; o < last; o += kLanes) {
@@ -24,7 +25,8 @@ void update_matrix(const Matrix& w, int first, int last, const Update& u, Ticker
 #pragma GCC unroll 16
             for (int j = 0; j < kLanes; j++) {
                 const size_t k = at + size_t(j) * kLanes;
-                tile[j] = updated(load<kLanes>(w.backward + k), load<kLanes>(w.gradient + k), w.m + k, w.v + k, u);
+                tile[j] = updated(load<kLanes>(w.backward + k), load<kLanes>(w.gradient + k),
+                                  w.m + k, w.v + k, u);
                 store<kLanes>(w.backward + k, tile[j]);
             }
             transpose(tile);
@@ -32,7 +34,8 @@ void update_matrix(const Matrix& w, int first, int last, const Update& u, Ticker
 #pragma GCC unroll 16
             for (int j = 0; j < kLanes; j++) store<kLanes>(forward + j * kLanes, tile[j]);
         }
-        ticker.spend(20L * kLanes * (last - first));  // an update costs about as much as 20 multiply-adds
+        ticker.spend(20L * kLanes *
+                     (last - first));  // an update costs about as much as 20 multiply-adds
     }
 }
 
@@ -40,7 +43,8 @@ void update_table(const Table& t, int first, int last, const Update& u, Ticker& 
     for (int row = first; row < last; row++) {
         for (size_t k = size_t(row) * t.columns, end = k + t.columns; k < end; k += kLanes) {
             store<kLanes>(t.weights + k,
-                          updated(load<kLanes>(t.weights + k), load<kLanes>(t.gradient + k), t.m + k, t.v + k, u));
+                          updated(load<kLanes>(t.weights + k), load<kLanes>(t.gradient + k),
+                                  t.m + k, t.v + k, u));
         }
         ticker.spend(20L * t.columns);
     }

@@ -1,10 +1,12 @@
 // Vectors of floats for the fast engine: loads, stores, transposes and exp for 4, 8 and 16 lanes.
-// Written in GCC's and Clang's vector types, so that one source serves SSE2, AVX2, AVX-512 and NEON;
-// a product followed by a sum becomes one FMA where the instruction set has it (-ffp-contract=fast).
+// Written in GCC's and Clang's vector types, so that one source serves SSE2, AVX2, AVX-512 and
+// NEON; a product followed by a sum becomes one FMA where the instruction set has it
+// (-ffp-contract=fast).
 //
 // This file and everything it is included by lives in a namespace of its own for each instruction
-// set, MICROGPT_ISA, and uses no template of the standard library: the linker keeps one copy of such
-// a template for the whole module, and it must not be the one with instructions this machine lacks.
+// set, MICROGPT_ISA, and uses no template of the standard library: the linker keeps one copy of
+// such a template for the whole module, and it must not be the one with instructions this machine
+// lacks.
 #pragma once
 
 #include <cstddef>
@@ -53,7 +55,8 @@ constexpr int kLanes = 8, kRows = 6, kPanels = 2;  // 12 of 16
 #elif defined(__aarch64__)
 constexpr int kLanes = 4, kRows = 8, kPanels = 2;  // 16 of 32
 #else
-constexpr int kLanes = 4, kRows = 4, kPanels = 2;  // 8 of 16: a product and its sum need a register between
+constexpr int kLanes = 4, kRows = 4,
+              kPanels = 2;  // 8 of 16: a product and its sum need a register between
 #endif
 typedef Floats<kLanes> Vector;
 
@@ -69,7 +72,8 @@ MICROGPT_INLINE void store(float* to, Floats<L> x) {
     __builtin_memcpy(to, &x, sizeof x);
 }
 
-// x - 0 is x, so that this is a broadcast alone; 0 + x is not for -0, and costs an addition each time.
+// x - 0 is x, so that this is a broadcast alone; 0 + x is not for -0, and costs an addition each
+// time.
 template <int L>
 MICROGPT_INLINE Floats<L> spread(float x) {
     return x - Floats<L>{};
@@ -82,7 +86,8 @@ MICROGPT_INLINE Floats<L> larger(Floats<L> a, Floats<L> b) {
 
 // The lower and the upper half.
 MICROGPT_INLINE void halve(Floats<8> x, Floats<4>& low, Floats<4>& high) {
-    low = __builtin_shufflevector(x, x, 0, 1, 2, 3), high = __builtin_shufflevector(x, x, 4, 5, 6, 7);
+    low = __builtin_shufflevector(x, x, 0, 1, 2, 3),
+    high = __builtin_shufflevector(x, x, 4, 5, 6, 7);
 }
 MICROGPT_INLINE void halve(Floats<16> x, Floats<8>& low, Floats<8>& high) {
     low = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7);
@@ -128,7 +133,8 @@ MICROGPT_INLINE Floats<4> square_root(Floats<4> x) {
 #elif defined(__aarch64__)
     return (Floats<4>)vsqrtq_f32((float32x4_t)x);
 #else
-    return Floats<4>{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]), __builtin_sqrtf(x[3])};
+    return Floats<4>{__builtin_sqrtf(x[0]), __builtin_sqrtf(x[1]), __builtin_sqrtf(x[2]),
+                     __builtin_sqrtf(x[3])};
 #endif
 }
 MICROGPT_INLINE Floats<8> square_root(Floats<8> x) {
@@ -168,11 +174,13 @@ MICROGPT_INLINE Floats<L> exponential(Floats<L> x) {
 }
 
 // ln x for x >= 1, absolute error at most 2e-7 below x = 2 and relative 1e-7 beyond. NaN stays NaN.
-// x = 2^n (1 + f) with 1 + f within sqrt(1/2) ... sqrt(2), a polynomial for ln(1 + f) (Cephes' coefficients of logf).
+// x = 2^n (1 + f) with 1 + f within sqrt(1/2) ... sqrt(2), a polynomial for ln(1 + f) (Cephes'
+// coefficients of logf).
 template <int L>
 MICROGPT_INLINE Floats<L> logarithm(Floats<L> x) {
     const Ints<L> n = ((Ints<L>)x - 0x3f3504f3) >> 23;  // 0x3f3504f3: the bits of sqrt(1/2)
-    const Floats<L> f = (Floats<L>)((Ints<L>)x - (n << 23)) - 1.0f, exponent = __builtin_convertvector(n, Floats<L>);
+    const Floats<L> f = (Floats<L>)((Ints<L>)x - (n << 23)) - 1.0f,
+                    exponent = __builtin_convertvector(n, Floats<L>);
     Floats<L> p = f * 7.0376836292e-2f - 1.1514610310e-1f;
     p = p * f + 1.1676998740e-1f;
     p = p * f - 1.2420140846e-1f;
@@ -186,8 +194,11 @@ MICROGPT_INLINE Floats<L> logarithm(Floats<L> x) {
     return exponent * 0.693359375f + (f + rest) + x * 0.0f;
 }
 
-// The lane that index i means in the four that begins at `four`: i of the first of two vectors, i - 4 of the second.
-constexpr int lane_in_four(int i, int four, int lanes) { return i < 4 ? four + i : lanes + four + i - 4; }
+// The lane that index i means in the four that begins at `four`: i of the first of two vectors, i -
+// 4 of the second.
+constexpr int lane_in_four(int i, int four, int lanes) {
+    return i < 4 ? four + i : lanes + four + i - 4;
+}
 
 // Each four neighbouring lanes from the same four of x (0 ... 3) and y (4 ... 7).
 template <int A, int B, int C, int D>
@@ -203,8 +214,8 @@ MICROGPT_INLINE Floats<8> in_fours(Floats<8> x, Floats<8> y) {
 }
 template <int A, int B, int C, int D>
 MICROGPT_INLINE Floats<16> in_fours(Floats<16> x, Floats<16> y) {
-    return __builtin_shufflevector(x, y, MICROGPT_FOUR(0, 16), MICROGPT_FOUR(4, 16), MICROGPT_FOUR(8, 16),
-                                   MICROGPT_FOUR(12, 16));
+    return __builtin_shufflevector(x, y, MICROGPT_FOUR(0, 16), MICROGPT_FOUR(4, 16),
+                                   MICROGPT_FOUR(8, 16), MICROGPT_FOUR(12, 16));
 }
 #undef MICROGPT_FOUR
 
@@ -241,15 +252,19 @@ MICROGPT_INLINE void transpose(Floats<16> (&r)[16]) {
 #pragma GCC unroll 2
         for (int j = 0; j < 16; j += 8) {
             const Floats<16> a = r[i + j], b = r[i + j + 4];
-            u[i + j] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-            u[i + j + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+            u[i + j] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24,
+                                               25, 26, 27);
+            u[i + j + 4] = __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23,
+                                                   28, 29, 30, 31);
         }
-        r[i] = __builtin_shufflevector(u[i], u[i + 8], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-        r[i + 8] = __builtin_shufflevector(u[i], u[i + 8], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
-        r[i + 4] =
-            __builtin_shufflevector(u[i + 4], u[i + 12], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27);
-        r[i + 12] =
-            __builtin_shufflevector(u[i + 4], u[i + 12], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31);
+        r[i] = __builtin_shufflevector(u[i], u[i + 8], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24,
+                                       25, 26, 27);
+        r[i + 8] = __builtin_shufflevector(u[i], u[i + 8], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22,
+                                           23, 28, 29, 30, 31);
+        r[i + 4] = __builtin_shufflevector(u[i + 4], u[i + 12], 0, 1, 2, 3, 8, 9, 10, 11, 16, 17,
+                                           18, 19, 24, 25, 26, 27);
+        r[i + 12] = __builtin_shufflevector(u[i + 4], u[i + 12], 4, 5, 6, 7, 12, 13, 14, 15, 20, 21,
+                                            22, 23, 28, 29, 30, 31);
     }
 }
 #endif

@@ -1,4 +1,5 @@
-// One position at a time: new documents from coins. `reference.sample` with the extras of the contract.
+// One position at a time: new documents from coins. `reference.sample` with the extras of the
+// contract.
 //
 // A single position has no neighbours to share lanes with, so here outputs are the lanes, and the
 // weights stand turned round: [input][output], outputs padded to whole vectors.
@@ -8,7 +9,8 @@
 
 namespace microgpt::MICROGPT_ISA {
 
-// Token ids, most probable first, ties by lower id: a merge sort, which is stable and safe with NaN.
+// Token ids, most probable first, ties by lower id: a merge sort, which is stable and safe with
+// NaN.
 inline void rank(const double* p, Index count, std::int32_t* ids, std::int32_t* scratch) {
     for (Index i = 0; i < count; i++) ids[i] = static_cast<std::int32_t>(i);
     for (Index width = 1; width < count; width *= 2) {
@@ -17,7 +19,8 @@ inline void rank(const double* p, Index count, std::int32_t* ids, std::int32_t* 
             const Index high = low + 2 * width < count ? low + 2 * width : count;
             Index left = low, right = middle;
             for (Index to = low; to < high; to++) {
-                const bool take_right = left >= middle || (right < high && p[ids[right]] > p[ids[left]]);
+                const bool take_right =
+                    left >= middle || (right < high && p[ids[right]] > p[ids[left]]);
                 scratch[to] = take_right ? ids[right++] : ids[left++];
             }
         }
@@ -59,8 +62,9 @@ public:
     }
 
     // See Engine::generate.
-    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start, Index prefix_length,
-                   const Sampling& sampling, std::int32_t* tokens, Index* lengths, Index& used, Poll& poll) {
+    Index generate(Index count, const double* coins, Index coin_count, const std::int32_t* start,
+                   Index prefix_length, const Sampling& sampling, std::int32_t* tokens,
+                   Index* lengths, Index& used, Poll& poll) {
         const Index longest = shape_.block_size - prefix_length;
         const std::int32_t bos = static_cast<std::int32_t>(shape_.vocab_size - 1);
         Index made = 0;
@@ -107,10 +111,12 @@ private:
     static void linear_part(const double* w, Index wide, Index inputs, const double* x, double* y) {
         Vec sum[vectors] = {};
         for (Index i = 0; i < inputs; i++)
-            for (int v = 0; v < vectors; v++) sum[v] = sum[v] + load(w + i * wide + v * lanes) * broadcast(x[i]);
+            for (int v = 0; v < vectors; v++)
+                sum[v] = sum[v] + load(w + i * wide + v * lanes) * broadcast(x[i]);
         for (int v = 0; v < vectors; v++) store(y + v * lanes, sum[v]);
     }
-    static const double* linear(const double* w, Index wide, Index inputs, const double* x, double* y, Poll& poll) {
+    static const double* linear(const double* w, Index wide, Index inputs, const double* x,
+                                double* y, Poll& poll) {
         Index o = 0;
         const auto parts = [&](auto vectors) {
             for (; o + vectors.value * lanes <= wide; o += vectors.value * lanes) {
@@ -131,10 +137,12 @@ private:
 
     // reference.gpt for the token at a position; logits are left in logits_of().
     void position(Index token, Index t, Poll& poll) {
-        double *x = work_.data(), *residual = x + wide_, *normed = residual + wide_, *mixed = normed + wide_;
+        double *x = work_.data(), *residual = x + wide_, *normed = residual + wide_,
+               *mixed = normed + wide_;
         double *qkv = mixed + wide_, *hidden = qkv + wide_qkv_;
         for (Index i = 0; i < d_; i++)
-            normed[i] = parameters_[shape_.wte + token * d_ + i] + parameters_[shape_.wpe + t * d_ + i];
+            normed[i] =
+                parameters_[shape_.wte + token * d_ + i] + parameters_[shape_.wpe + t * d_ + i];
         rmsnorm(normed, x);
         const double* w = turned_.data();
         for (Index l = 0; l < shape_.n_layer; l++) {
@@ -152,7 +160,8 @@ private:
         linear(w, wide_vocab_, d_, x, sums_.data(), poll);
     }
 
-    // reference.attend for all heads of one position; keys lie as [feature][position], values as [position][feature].
+    // reference.attend for all heads of one position; keys lie as [feature][position], values as
+    // [position][feature].
     void attend(const double* qkv, Index layer, Index t, double* mixed, Poll& poll) {
         double* keys = keys_.data() + layer * d_ * wide_block_;
         double* values = values_.data() + layer * shape_.block_size * wide_;
@@ -166,12 +175,14 @@ private:
             const Index last = first + shape_.head_dim;
             for (Index u = 0; u <= t; u += lanes) {
                 Vec sum{};
-                for (Index j = first; j < last; j++) sum = sum + broadcast(qkv[j]) * load(keys + j * wide_block_ + u);
+                for (Index j = first; j < last; j++)
+                    sum = sum + broadcast(qkv[j]) * load(keys + j * wide_block_ + u);
                 store(weights + u, sum * by_root_);
             }
             softmax(weights, t + 1, weights);
             for (Index u = 0; u <= t; u++)
-                for (Index j = first; j < last; j++) mixed[j] = mixed[j] + weights[u] * values[u * wide_ + j];
+                for (Index j = first; j < last; j++)
+                    mixed[j] = mixed[j] + weights[u] * values[u * wide_ + j];
             poll.work(2 * shape_.head_dim * (t + 1) + 16 * (t + lanes));
         }
     }
@@ -180,7 +191,8 @@ private:
     void softmax(const double* logits, Index count, double* p) const {
         double highest = logits[0], total = 0;
         for (Index i = 1; i < count; i++) highest = logits[i] > highest ? logits[i] : highest;
-        for (Index i = 0; i < count; i += lanes) store(p + i, libm_.exp(load(logits + i) - highest));
+        for (Index i = 0; i < count; i += lanes)
+            store(p + i, libm_.exp(load(logits + i) - highest));
         for (Index i = 0; i < count; i++) total = total + p[i];
         const double inverse = libm_.pow(broadcast(total), -1)[0];
         for (Index i = 0; i < count; i++) p[i] = p[i] * inverse;

@@ -1,10 +1,11 @@
 // exp, log and pow exactly as the C library of this process computes them.
 //
-// Python's math.exp, math.log and ** are the C library's functions, whose results are not always the
-// correctly rounded ones. So the exact engine either calls them, lane by lane, or uses the vector forms
-// below. These restate the algorithm of glibc 2.28 and later on processors with FMA (by Szabolcs Nagy,
-// in ARM's optimized routines): the same tables, polynomials and roundings. Whether they equal the
-// running library is not assumed but probed, value by value, before they are used.
+// Python's math.exp, math.log and ** are the C library's functions, whose results are not always
+// the correctly rounded ones. So the exact engine either calls them, lane by lane, or uses the
+// vector forms below. These restate the algorithm of glibc 2.28 and later on processors with FMA
+// (by Szabolcs Nagy, in ARM's optimized routines): the same tables, polynomials and roundings.
+// Whether they equal the running library is not assumed but probed, value by value, before they are
+// used.
 #pragma once
 
 #include "engine.hpp"
@@ -30,17 +31,20 @@ inline Vec system_pow(Vec x, double y) {
 
 #if MICROGPT_LANES > 2
 
-// ---- Tables, made by the compiler in 113-bit arithmetic ------------------------------------------
+// ---- Tables, made by the compiler in 113-bit arithmetic
+// ------------------------------------------
 
 typedef __float128 Wide;
 
-// 2^(i/128) as head * (1 + tail); the head without i's share of the exponent, ready to be added to k << 45.
+// 2^(i/128) as head * (1 + tail); the head without i's share of the exponent, ready to be added to
+// k << 45.
 struct ExpTable {
     double tail[128];
     std::int64_t head[128];
 };
 
-// For x in the i-th of 128 intervals: 1/c near the interval's centre, in 8 bits, and log(c) as head + tail.
+// For x in the i-th of 128 intervals: 1/c near the interval's centre, in 8 bits, and log(c) as head
+// + tail.
 struct LogTable {
     double inverse[128], head[128], tail[128];
 };
@@ -68,7 +72,8 @@ constexpr ExpTable make_exp_table() {
         }
         const double head = static_cast<double>(exact);
         table.tail[i] = static_cast<double>((exact - head) / head);
-        table.head[i] = __builtin_bit_cast(std::int64_t, head) - (static_cast<std::int64_t>(i) << 45);
+        table.head[i] =
+            __builtin_bit_cast(std::int64_t, head) - (static_cast<std::int64_t>(i) << 45);
     }
     return table;
 }
@@ -83,9 +88,11 @@ constexpr LogTable make_log_table() {
         const double centre = (low + high) / 2, scale = centre > 1 ? 256 : 128;
         const double inverse = static_cast<std::int64_t>(scale / centre + 0.5) / scale;
         const Wide exact = -log_of(inverse);
-        const Wide shifted = exact * static_cast<Wide>(1LL << 43);  // the head keeps 43 bits behind the point
-        const double head = static_cast<double>(static_cast<std::int64_t>(shifted + (shifted < 0 ? -0.5 : 0.5))) /
-                            static_cast<double>(1LL << 43);
+        const Wide shifted =
+            exact * static_cast<Wide>(1LL << 43);  // the head keeps 43 bits behind the point
+        const double head =
+            static_cast<double>(static_cast<std::int64_t>(shifted + (shifted < 0 ? -0.5 : 0.5))) /
+            static_cast<double>(1LL << 43);
         table.inverse[i] = inverse;
         table.head[i] = head;
         table.tail[i] = static_cast<double>(exact - head);
@@ -96,7 +103,8 @@ constexpr LogTable make_log_table() {
 constexpr ExpTable exp_table = make_exp_table();
 constexpr LogTable log_table = make_log_table();
 
-// ---- exp and pow in lanes ------------------------------------------------------------------------
+// ---- exp and pow in lanes
+// ------------------------------------------------------------------------
 
 // exp(x + tail) for |x| < 512; tail is far below x.
 // x = k/128 ln 2 + r, exp(x) = 2^(k/128) * (1 + r + r^2/2 + ...), r within ln 2 / 256.
@@ -127,8 +135,9 @@ MICROGPT_INLINE Vec vector_exp(Vec x) {
     return result;
 }
 
-// pow(x, y) for x from 2^-140 to 2^140 and |y| at most 2; other x through the C library. A y for each lane.
-// log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y high + y low).
+// pow(x, y) for x from 2^-140 to 2^140 and |y| at most 2; other x through the C library. A y for
+// each lane. log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y
+// high + y low).
 MICROGPT_INLINE Vec vector_pow(Vec x, Vec y) {
     const Bits outside = ~((x > 0x1p-140) & (x < 0x1p140));
     const Bits offset = wrapped_difference(bits_of(x), broadcast_bits(log_start));
@@ -169,13 +178,18 @@ inline Vec vector_exp(Vec x) { return system_exp(x); }
 inline Vec vector_pow(Vec x, double exponent) { return system_pow(x, exponent); }
 #endif
 
-// ---- What the engine calls -----------------------------------------------------------------------
+// ---- What the engine calls
+// -----------------------------------------------------------------------
 
 // One of the two families, chosen when the engine is made.
 struct Libm {
     bool vector;
-    MICROGPT_INLINE Vec exp(Vec x) const { return has_fma && vector ? vector_exp(x) : system_exp(x); }
-    MICROGPT_INLINE Vec pow(Vec x, double y) const { return has_fma && vector ? vector_pow(x, y) : system_pow(x, y); }
+    MICROGPT_INLINE Vec exp(Vec x) const {
+        return has_fma && vector ? vector_exp(x) : system_exp(x);
+    }
+    MICROGPT_INLINE Vec pow(Vec x, double y) const {
+        return has_fma && vector ? vector_pow(x, y) : system_pow(x, y);
+    }
 };
 
 }  // namespace microgpt::MICROGPT_ISA

@@ -1,4 +1,5 @@
-// Do the vector forms of exp and pow equal the C library's functions of this process? Asked once, at import.
+// Do the vector forms of exp and pow equal the C library's functions of this process? Asked once,
+// at import.
 #pragma once
 
 #include "libm.hpp"
@@ -52,7 +53,8 @@ inline bool probe() {
         for (int i = 0; i < lanes; i++) {
             const bool edge = n * lanes + i < edge_count;
             shifted[i] = edge ? edges[n * lanes + i] : spread.within(n % 2 ? -2.0 : -40.0, 0.0);
-            const std::uint64_t exponent = 1023 - (n % 4 ? 20 : 90) + spread.next() % (n % 4 ? 40 : 180);
+            const std::uint64_t exponent =
+                1023 - (n % 4 ? 20 : 90) + spread.next() % (n % 4 ? 40 : 180);
             const std::uint64_t bits = exponent << 52 | spread.next() >> 12;
             number[i] = edge ? magnitude(shifted)[i] : __builtin_bit_cast(double, bits);
         }

@@ -1,8 +1,9 @@
 // Vectors of float64 for one instruction set: as many lanes as MICROGPT_LANES says (2, 4 or 8).
 //
-// Plain arithmetic is the compilers' generic vectors, so this file runs on any processor; intrinsics
-// stand only where a generic vector has no word for it (FMA, gather, compress). Every function below
-// rounds each lane exactly as the scalar operation would. Nothing here sums across lanes.
+// Plain arithmetic is the compilers' generic vectors, so this file runs on any processor;
+// intrinsics stand only where a generic vector has no word for it (FMA, gather, compress). Every
+// function below rounds each lane exactly as the scalar operation would. Nothing here sums across
+// lanes.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,8 @@ constexpr int lanes = MICROGPT_LANES;
 constexpr bool has_fma = MICROGPT_LANES > 2;
 
 typedef double Vec __attribute__((vector_size(8 * MICROGPT_LANES)));
-typedef std::int64_t Bits __attribute__((vector_size(8 * MICROGPT_LANES)));  // also the result of comparisons: 0 or -1
+typedef std::int64_t Bits
+    __attribute__((vector_size(8 * MICROGPT_LANES)));  // also the result of comparisons: 0 or -1
 typedef std::uint64_t Unsigned __attribute__((vector_size(8 * MICROGPT_LANES)));
 typedef double Unaligned __attribute__((vector_size(8 * MICROGPT_LANES), aligned(8), may_alias));
 
@@ -54,8 +56,12 @@ MICROGPT_INLINE Vec square_root(Vec x) { return _mm512_maskz_sqrt_pd(0xff, x); }
 MICROGPT_INLINE Vec gather(const double* table, Bits index) {
     return _mm512_mask_i64gather_pd(Vec{}, 0xff, reinterpret_cast<__m512i>(index), table, 8);
 }
-MICROGPT_INLINE unsigned mask_of(Bits mask) { return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask)); }
-MICROGPT_INLINE unsigned mask_differs(Vec x, Vec y) { return _mm512_cmp_pd_mask(x, y, _CMP_NEQ_UQ); }
+MICROGPT_INLINE unsigned mask_of(Bits mask) {
+    return _mm512_movepi64_mask(reinterpret_cast<__m512i>(mask));
+}
+MICROGPT_INLINE unsigned mask_differs(Vec x, Vec y) {
+    return _mm512_cmp_pd_mask(x, y, _CMP_NEQ_UQ);
+}
 MICROGPT_INLINE unsigned mask_greater(Vec x, Vec y) { return _mm512_cmp_pd_mask(x, y, _CMP_GT_OQ); }
 MICROGPT_INLINE unsigned mask_less(Unsigned x, Unsigned y) {
     return _mm512_cmplt_epu64_mask(reinterpret_cast<__m512i>(x), reinterpret_cast<__m512i>(y));
@@ -66,7 +72,9 @@ MICROGPT_INLINE Vec square_root(Vec x) { return _mm256_sqrt_pd(x); }
 MICROGPT_INLINE Vec gather(const double* table, Bits index) {
     return _mm256_i64gather_pd(table, reinterpret_cast<__m256i>(index), 8);
 }
-MICROGPT_INLINE unsigned mask_of(Bits mask) { return _mm256_movemask_pd(reinterpret_cast<__m256d>(mask)); }
+MICROGPT_INLINE unsigned mask_of(Bits mask) {
+    return _mm256_movemask_pd(reinterpret_cast<__m256d>(mask));
+}
 MICROGPT_INLINE unsigned mask_differs(Vec x, Vec y) { return mask_of(x != y); }
 MICROGPT_INLINE unsigned mask_greater(Vec x, Vec y) { return mask_of(x > y); }
 MICROGPT_INLINE unsigned mask_less(Unsigned x, Unsigned y) { return mask_of(x < y); }
@@ -93,7 +101,8 @@ MICROGPT_INLINE void transpose(Vec (&rows)[lanes]) {
     for (int i = 0; i < 8; i += 4)
         for (int j = i; j < i + 2; j++) {
             quads[j] = __builtin_shufflevector(pairs[j], pairs[j + 2], 0, 1, 8, 9, 4, 5, 12, 13);
-            quads[j + 2] = __builtin_shufflevector(pairs[j], pairs[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+            quads[j + 2] =
+                __builtin_shufflevector(pairs[j], pairs[j + 2], 2, 3, 10, 11, 6, 7, 14, 15);
         }
     for (int i = 0; i < 4; i++) {
         rows[i] = __builtin_shufflevector(quads[i], quads[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);

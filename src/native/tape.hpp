@@ -1,4 +1,5 @@
-// Memory of the exact engine: plain buffers, and the tape of activations that forward leaves for backward.
+// Memory of the exact engine: plain buffers, and the tape of activations that forward leaves for
+// backward.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,8 @@
 
 namespace microgpt::MICROGPT_ISA {
 
-// `size` numbers at zero, aligned to a cache line. (std::vector would share its code between instruction sets.)
+// `size` numbers at zero, aligned to a cache line. (std::vector would share its code between
+// instruction sets.)
 template <typename Number>
 class Buffer {
 public:
@@ -22,12 +24,15 @@ public:
     // At least `size` numbers; contents are lost when it grows.
     void grow(Index size) {
         if (size <= size_) return;
-        // calloc: large memory comes from the system as zeros, a page at its first use, instead of all at once here.
-        void* fresh = std::calloc(static_cast<std::size_t>(plus(times(size, sizeof(Number)), kLine)), 1);
+        // calloc: large memory comes from the system as zeros, a page at its first use, instead of
+        // all at once here.
+        void* fresh =
+            std::calloc(static_cast<std::size_t>(plus(times(size, sizeof(Number)), kLine)), 1);
         if (!fresh) throw std::bad_alloc();
         release();
         memory_ = fresh;
-        data_ = reinterpret_cast<Number*>((reinterpret_cast<std::uintptr_t>(fresh) + kLine) & ~(kLine - 1));
+        data_ = reinterpret_cast<Number*>((reinterpret_cast<std::uintptr_t>(fresh) + kLine) &
+                                          ~(kLine - 1));
         size_ = size;
     }
     Number* data() { return data_; }
@@ -54,11 +59,12 @@ struct LayerTape {
     double* scale1;        // [1]
     double* normed1;       // [n_embd]
     double* qkv;           // [3 n_embd]: queries, keys, values
-    double* exps;          // [n_head][key position][stride]: exp of the shifted attention logit, 0 for later keys
-    double* totals;        // [n_head]: their sums
-    double* inverses;      // [n_head]: 1 / totals
-    double* mixed;         // [n_embd]
-    double* x_middle;      // [n_embd]: the residual stream after attention
+    double* exps;      // [n_head][key position][stride]: exp of the shifted attention logit, 0 for
+                       // later keys
+    double* totals;    // [n_head]: their sums
+    double* inverses;  // [n_head]: 1 / totals
+    double* mixed;     // [n_embd]
+    double* x_middle;  // [n_embd]: the residual stream after attention
     double* mean_square2;  // [1]
     double* scale2;        // [1]
     double* normed2;       // [n_embd]
@@ -89,8 +95,10 @@ public:
         embedding = take(d), mean_square0 = take(1), scale0 = take(1);
         for (Index i = 0; i < shape_.n_layer; i++) {
             LayerTape& l = layers_[i];
-            l.x = take(d), l.mean_square1 = take(1), l.scale1 = take(1), l.normed1 = take(d), l.qkv = take(3 * d);
-            l.exps = take(heads * stride), l.totals = take(heads), l.inverses = take(heads), l.mixed = take(d);
+            l.x = take(d), l.mean_square1 = take(1), l.scale1 = take(1), l.normed1 = take(d),
+            l.qkv = take(3 * d);
+            l.exps = take(heads * stride), l.totals = take(heads), l.inverses = take(heads),
+            l.mixed = take(d);
             l.x_middle = take(d), l.mean_square2 = take(1), l.scale2 = take(1), l.normed2 = take(d);
             l.hidden = take(4 * d);
         }
@@ -104,7 +112,8 @@ public:
     Index positions = 0, stride = 0;
     double *embedding = nullptr, *mean_square0 = nullptr, *scale0 = nullptr;
     double* x_out = nullptr;
-    double *exps = nullptr, *total = nullptr, *inverse = nullptr;  // the softmax over tokens, [vocab_size] and [1]
+    double *exps = nullptr, *total = nullptr,
+           *inverse = nullptr;  // the softmax over tokens, [vocab_size] and [1]
 
 private:
     const Shape& shape_;

@@ -51,10 +51,18 @@ SAMPLING = {
 }
 FLAGS = [
     *(
-        ("train", "--steps" if name == "num_steps" else "--" + name.replace("_", "-"), name, HYPER[name])
+        (
+            "train",
+            "--steps" if name == "num_steps" else "--" + name.replace("_", "-"),
+            name,
+            HYPER[name],
+        )
         for name in HYPER
     ),
-    *(("sample", "-n" if name == "n" else "--" + name.replace("_", "-"), name, SAMPLING[name]) for name in SAMPLING),
+    *(
+        ("sample", "-n" if name == "n" else "--" + name.replace("_", "-"), name, SAMPLING[name])
+        for name in SAMPLING
+    ),
     ("train", "--samples", "samples", (True, 0, 10**9, False)),
     ("train", "--save-every", "save_every", (True, 0, 10**9, False)),
     ("train", "--temperature", "temperature", SAMPLING["temperature"]),
@@ -81,7 +89,9 @@ def as_text(value: object) -> str:
 def names_all(message: str, name: str, value: object, low: float, high: float) -> bool:
     """Whether a message has the option's name, the value and both ends of the range."""
     plain = message.replace(",", "")
-    shown = "very large" if value == 10**5000 else "\\x1b" if "\x1b" in str(value) else str(value)[:60]
+    shown = (
+        "very large" if value == 10**5000 else "\\x1b" if "\x1b" in str(value) else str(value)[:60]
+    )
     ends = [f"{low:g}", f"{high:g}"] if f"{high:g}" in plain else [str(low), str(high)]
     return (
         name in message
@@ -97,7 +107,11 @@ def test_the_command_names_option_value_and_range_before_it_looks_at_any_file(
     tmp_path, monkeypatch, capsys, verb, flag, name, limits
 ):
     monkeypatch.chdir(tmp_path)
-    missing = {"eval": ["none.safetensors", "none"], "explain": ["none.safetensors", "a"], "train": ["none"]}
+    missing = {
+        "eval": ["none.safetensors", "none"],
+        "explain": ["none.safetensors", "a"],
+        "train": ["none"],
+    }
     for value in VALUES:
         text = as_text(value)
         try:
@@ -121,7 +135,10 @@ def test_python_and_the_models_header_refuse_what_the_command_refuses(name):
         if allowed(value, *HYPER[name]):
             assert getattr(Config(**{name: value}), name) == value
             continue
-        for make in (lambda: Config(**{name: value}), lambda: MicroGPT(**{name: value}, engine="scalar").fit(NAMES)):  # noqa: B023
+        for make in (
+            lambda: Config(**{name: value}),
+            lambda: MicroGPT(**{name: value}, engine="scalar").fit(NAMES),
+        ):  # noqa: B023
             with pytest.raises(ConfigError) as raised:
                 make()
             assert raised.value.exit_code == 2
@@ -152,7 +169,10 @@ def test_bench_measures_nothing_for_seconds_out_of_range(monkeypatch, capsys):
     for value in ("nan", "inf", "-inf", "-1", "0", "86401", "1e300"):
         assert cli.main(["bench", f"--seconds={value}"]) == 2
         shown = capsys.readouterr().err
-        assert "seconds must be a number above 0 and at most 86400" in shown and "where: option seconds" in shown
+        assert (
+            "seconds must be a number above 0 and at most 86400" in shown
+            and "where: option seconds" in shown
+        )
     monkeypatch.setattr(benchmarking, "_commands", lambda _: iter(()))
     monkeypatch.setattr(benchmarking.engines, "available", dict)
     for value in ("1e-9", "86400"):
@@ -172,7 +192,10 @@ def test_options_that_do_not_go_together_are_named(capsys, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     Path("list").write_text("anna\n")
     for arguments, says in (
-        (["--n-embd", "10", "--n-head", "4"], "n_embd must be a multiple of n_head, but 10 is not a multiple of 4"),
+        (
+            ["--n-embd", "10", "--n-head", "4"],
+            "n_embd must be a multiple of n_head, but 10 is not a multiple of 4",
+        ),
         (["--log", "same", "--trace", "./same"], "two outputs have the same path"),
         (["--column", "x", "--block-size", "nope"], "block_size must be a whole number"),
     ):
@@ -191,8 +214,12 @@ def test_options_that_do_not_go_together_are_named(capsys, tmp_path, monkeypatch
         from_bytes(forged(data, config=json.dumps(config | {"n_head": 3})))
 
 
-@pytest.mark.parametrize("sizes", [{"n_embd": 65_536, "n_layer": 256}, {"block_size": 1_048_576}], ids=str)
-def test_a_model_beyond_memory_is_refused_before_its_weights_are_drawn(monkeypatch, capsys, tmp_path, sizes):
+@pytest.mark.parametrize(
+    "sizes", [{"n_embd": 65_536, "n_layer": 256}, {"block_size": 1_048_576}], ids=str
+)
+def test_a_model_beyond_memory_is_refused_before_its_weights_are_drawn(
+    monkeypatch, capsys, tmp_path, sizes
+):
     monkeypatch.chdir(tmp_path)
     Path("list").write_text("anna\n")
     data = to_bytes(checkpoint_after(0))
@@ -248,8 +275,12 @@ CODES = [
 ]
 
 
-@pytest.mark.parametrize(("code", "arguments"), CODES, ids=[f"{code} {' '.join(words)[:50]}" for code, words in CODES])
-def test_each_failure_has_its_exit_code_and_leaves_the_folder_alone(folder, capsys, code, arguments):
+@pytest.mark.parametrize(
+    ("code", "arguments"), CODES, ids=[f"{code} {' '.join(words)[:50]}" for code, words in CODES]
+)
+def test_each_failure_has_its_exit_code_and_leaves_the_folder_alone(
+    folder, capsys, code, arguments
+):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert cli.main(arguments) == code, capsys.readouterr().err
     if code > 1:
@@ -284,7 +315,12 @@ def test_an_internal_error_is_70_and_shows_a_traceback_only_when_asked(monkeypat
 def test_an_update_whose_graph_is_beyond_memory_is_refused_by_the_scalar_engine(capsys, tmp_path):
     (tmp_path / "list.txt").write_text("abcdefghijklmnop\nb\n")
     sizes = ["--n-embd", "64", "--batch-size", "100000", "--steps", "1", "--engine", "scalar"]
-    assert cli.main(["train", str(tmp_path / "list.txt"), "-o", str(tmp_path / "m.safetensors"), *sizes]) == 2
+    assert (
+        cli.main(
+            ["train", str(tmp_path / "list.txt"), "-o", str(tmp_path / "m.safetensors"), *sizes]
+        )
+        == 2
+    )
     shown = capsys.readouterr().err
     assert "graph of one update" in shown and "engine scalar" in shown
     assert not (tmp_path / "m.safetensors").exists()

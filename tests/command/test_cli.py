@@ -52,7 +52,9 @@ def model(run: Run) -> str:
 @pytest.mark.parametrize("name", ["two-layers", "long", "seed7"])
 def test_transcript_is_the_original_scripts_stdout(run: Run, name: str) -> None:
     expected = golden(name)
-    code, out, _ = run("train", str(expected.data), "--transcript", "-q", "-o", "m.safetensors", *expected.flags())
+    code, out, _ = run(
+        "train", str(expected.data), "--transcript", "-q", "-o", "m.safetensors", *expected.flags()
+    )
     assert code == 0
     assert [line.split(": ", 1)[1] for line in out.splitlines()[-20:]] == expected.samples
     assert hashlib.sha256(out.encode()).hexdigest() == expected.stdout_sha256
@@ -60,7 +62,9 @@ def test_transcript_is_the_original_scripts_stdout(run: Run, name: str) -> None:
 
 @pytest.mark.skipif(not has_engine("exact"), reason="the compiled engine is not installed")
 @pytest.mark.parametrize("name", GOLDENS)
-def test_compiled_transcript_and_trace_are_the_original_scripts_whole_run(run: Run, name: str) -> None:
+def test_compiled_transcript_and_trace_are_the_original_scripts_whole_run(
+    run: Run, name: str
+) -> None:
     expected = golden(name)
     files = ["-o", "m.safetensors", "--trace", "t.jsonl"]
     code, out, _ = run("train", str(expected.data), "--transcript", "-q", *files, *expected.flags())
@@ -103,18 +107,28 @@ def test_training_prints_samples_on_stdout_and_remarks_on_stderr(run: Run) -> No
 
 def test_cut_documents_are_counted_and_auto_cuts_none(run: Run) -> None:
     flags = [*FLAGS, "--block-size", "4"]
-    assert "2 documents are longer than block_size 4 and cut; --block-size auto" in run("train", "list.txt", *flags)[2]
+    assert (
+        "2 documents are longer than block_size 4 and cut; --block-size auto"
+        in run("train", "list.txt", *flags)[2]
+    )
     err = run("train", "list.txt", *FLAGS, "--block-size", "auto")[2]
     assert "cut" not in err
 
 
 def test_documents_come_from_standard_input(run: Run, model: str) -> None:
-    assert run("train", "-", *FLAGS, "-q", "-o", "p.safetensors", stdin="\n".join(TINY_DOCUMENTS))[0] == 0
-    assert run("sample", "p.safetensors", "--seed", "1")[1] == run("sample", model, "--seed", "1")[1]
+    assert (
+        run("train", "-", *FLAGS, "-q", "-o", "p.safetensors", stdin="\n".join(TINY_DOCUMENTS))[0]
+        == 0
+    )
+    assert (
+        run("sample", "p.safetensors", "--seed", "1")[1] == run("sample", model, "--seed", "1")[1]
+    )
 
 
 def test_columns_of_tables_and_json_lines_are_documents(run: Run, model: str) -> None:
-    Path("t.csv").write_text("id,word\n" + "".join(f'{i},"{w}"\n' for i, w in enumerate(TINY_DOCUMENTS)))
+    Path("t.csv").write_text(
+        "id,word\n" + "".join(f'{i},"{w}"\n' for i, w in enumerate(TINY_DOCUMENTS))
+    )
     Path("t.jsonl").write_text("".join(json.dumps({"word": w}) + "\n" for w in TINY_DOCUMENTS))
     expected = run("sample", model, "--seed", "1")[1]
     for path in ("t.csv", "t.jsonl"):
@@ -127,7 +141,9 @@ def test_columns_of_tables_and_json_lines_are_documents(run: Run, model: str) ->
         assert code == 65 and "--column with one of: 'id', 'word'" in err
 
 
-def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(run: Run, model: str) -> None:
+def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(
+    run: Run, model: str
+) -> None:
     before = Path(model).read_bytes()
     assert run("train", "list.txt", "--resume", "-q")[0] == 0
     assert Path(model).read_bytes() == before
@@ -152,14 +168,18 @@ def test_a_resumed_run_goes_on_with_its_log_and_trace(run: Run) -> None:
     files = ["--log", "l.jsonl", "--trace", "t.jsonl"]
     assert run("train", "list.txt", *FLAGS, "-q", *files)[0] == 0
     whole = Path("t.jsonl").read_text()
-    part = Session.start(checkpoint.load("list.safetensors").config, corpus.read(["list.txt"]), "auto")
+    part = Session.start(
+        checkpoint.load("list.safetensors").config, corpus.read(["list.txt"]), "auto"
+    )
     next(part.run(lambda: False, every=7))
     checkpoint.save("list.safetensors", part.checkpoint())
     assert 0 < part.step < 12
     Path("t.jsonl").write_text(whole[:-20])  # steps that were not saved, and a line cut short
     assert run("train", "list.txt", "--resume", "-q", *files)[0] == 0
     assert Path("t.jsonl").read_text() == whole
-    assert [json.loads(line)["step"] for line in Path("l.jsonl").read_text().splitlines()] == list(range(1, 13))
+    assert [json.loads(line)["step"] for line in Path("l.jsonl").read_text().splitlines()] == list(
+        range(1, 13)
+    )
 
 
 @pytest.mark.parametrize("option", ["-o", "--trace", "--log", "--plot"])
@@ -169,11 +189,24 @@ def test_files_of_others_are_overwritten_only_by_force(run: Run, option: str) ->
     assert code == 73 and "--force" in err
     assert Path("mine.txt").read_text() == "do not touch"
     for _ in range(2):  # the second time it is ours
-        assert run("train", "list.txt", *FLAGS, "-q", option, "mine.txt", *(["--force"] if not _ else []))[0] == 0
+        assert (
+            run(
+                "train",
+                "list.txt",
+                *FLAGS,
+                "-q",
+                option,
+                "mine.txt",
+                *(["--force"] if not _ else []),
+            )[0]
+            == 0
+        )
     assert Path("mine.txt").read_bytes() != b"do not touch"
 
 
-def test_sample_repeats_with_its_seed_and_says_when_strings_are_missing(run: Run, model: str) -> None:
+def test_sample_repeats_with_its_seed_and_says_when_strings_are_missing(
+    run: Run, model: str
+) -> None:
     first = run("sample", model, "-n", "7", "--seed", "3")
     assert first[:2] == run("sample", "-n", "7", "--seed", "3")[:2]  # the only model in the folder
     assert len(first[1].splitlines()) == 7
@@ -183,7 +216,9 @@ def test_sample_repeats_with_its_seed_and_says_when_strings_are_missing(run: Run
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["text"] for line in lines] == [text for text in first[1].splitlines() if text][:3]
     scored = run("score", model, "-", stdin="\n".join(line["text"] for line in lines))[1]
-    assert [float(line.split("\t")[0]) for line in scored.splitlines()] == [x["log_probability"] for x in lines]
+    assert [float(line.split("\t")[0]) for line in scored.splitlines()] == [
+        x["log_probability"] for x in lines
+    ]
 
 
 def test_strings_longer_than_the_model_makes_are_a_usage_error(run: Run, model: str) -> None:
@@ -204,8 +239,15 @@ def test_novel_reads_the_training_list_again_or_the_one_given(run: Run, model: s
 
 
 def test_novel_reads_a_column_again_as_it_was_read(run: Run) -> None:
-    Path("a, b.csv").write_text("id,word\n" + "".join(f"{i},{w}\n" for i, w in enumerate(TINY_DOCUMENTS)))
-    assert run("train", "a, b.csv", "--column", "word", "--dedupe", *FLAGS, "-q", "-o", "t.safetensors")[0] == 0
+    Path("a, b.csv").write_text(
+        "id,word\n" + "".join(f"{i},{w}\n" for i, w in enumerate(TINY_DOCUMENTS))
+    )
+    assert (
+        run(
+            "train", "a, b.csv", "--column", "word", "--dedupe", *FLAGS, "-q", "-o", "t.safetensors"
+        )[0]
+        == 0
+    )
     code, out, _ = run("sample", "t.safetensors", "--novel", "--seed", "1")
     assert code == 0 and not set(out.split()) & set(TINY_DOCUMENTS)
 
@@ -213,14 +255,23 @@ def test_novel_reads_a_column_again_as_it_was_read(run: Run) -> None:
 def test_score_prints_sorts_filters_and_flags(run: Run, model: str) -> None:
     stdin = "ab\ncc\nabcabc\n"
     code, out, err = run("score", model, stdin=stdin)
-    assert code == 0 and [line.split("\t")[1] for line in out.splitlines()] == ["ab", "cc", "abcabc"]
+    assert code == 0 and [line.split("\t")[1] for line in out.splitlines()] == [
+        "ab",
+        "cc",
+        "abcabc",
+    ]
     assert "1 strings do not fit the model's block of 5" in err
     points = {line.split("\t")[1]: float(line.split("\t")[0]) for line in out.splitlines()}
     in_bits = run("score", model, "--bits", "--sort", stdin=stdin)[1].splitlines()
-    assert [line.split("\t")[1] for line in in_bits] == sorted(points, key=lambda text: -points[text])
+    assert [line.split("\t")[1] for line in in_bits] == sorted(
+        points, key=lambda text: -points[text]
+    )
     assert float(in_bits[0].split("\t")[0]) == pytest.approx(max(points.values()) / math.log(2))
     assert run("score", model, "--min", str(points["ab"]), stdin=stdin)[1].count("\n") < 3
-    records = [json.loads(line) for line in run("score", model, "--json", "--per-char", stdin=stdin)[1].splitlines()]
+    records = [
+        json.loads(line)
+        for line in run("score", model, "--json", "--per-char", stdin=stdin)[1].splitlines()
+    ]
     assert records[0]["log_probability"] == pytest.approx(points["ab"] / 3)
     assert [record["cut"] for record in records] == [False, False, True]
 
@@ -248,7 +299,9 @@ def test_eval_sets_the_model_beside_ngrams_on_one_split(run: Run, model: str) ->
     assert code == 0 and "was trained on this whole list" in err and out.startswith("model ")
 
 
-def test_eval_of_a_model_refuses_settings_of_training_and_tells_what_it_has_seen(run: Run, model: str) -> None:
+def test_eval_of_a_model_refuses_settings_of_training_and_tells_what_it_has_seen(
+    run: Run, model: str
+) -> None:
     for flags in (["--preset", "good"], ["--steps", "5"], ["--windows"]):
         code, _, err = run("eval", model, "list.txt", *flags)
         assert code == 2 and "this model is trained" in err
@@ -274,7 +327,12 @@ def test_info_tells_what_a_file_holds(run: Run, model: str) -> None:
 
 def test_explain_draws_and_prints_every_number(run: Run, model: str) -> None:
     code, out, _ = run("explain", model, "cab", "--grad")
-    assert code == 0 and "c → a" in out and "attention, layer 0, head 1" in out and "gradient of wte" in out
+    assert (
+        code == 0
+        and "c → a" in out
+        and "attention, layer 0, head 1" in out
+        and "gradient of wte" in out
+    )
     assert "head 1" not in run("explain", model, "cab", "--head", "0")[1]
     assert run("explain", model, "cab", "--head", "2")[0] == 2
     found = json.loads(run("explain", model, "cab", "--json")[1])
@@ -288,7 +346,9 @@ def test_explain_with_a_model_alone_asks_for_the_text(run: Run, model: str) -> N
         assert (code, out) == (2, "")
         assert "where: argument TEXT" in err and f"fix: microgpt explain '{name}' TEXT" in err
     Path("renamed").unlink()
-    assert run("explain", "cab")[:2] == run("explain", model, "cab")[:2]  # the only model in the folder
+    assert (
+        run("explain", "cab")[:2] == run("explain", model, "cab")[:2]
+    )  # the only model in the folder
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -300,7 +360,9 @@ def test_completion_scripts_name_the_verbs(run: Run, shell: str) -> None:
         subprocess.run(["bash", "-n"], input=out.encode(), check=True)
 
 
-def test_help_begins_with_examples_and_flags_come_from_config(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_begins_with_examples_and_flags_come_from_config(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with pytest.raises(SystemExit) as end:
         main(["train", "--help"])
     assert end.value.code == 0
@@ -316,9 +378,19 @@ def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) 
     with pytest.raises(SystemExit):
         main(["-V"])
     assert capsys.readouterr().out == f"microgpt {__version__}\n"
-    for wrong in ([], ["nothing"], ["train", "--no-such"], ["sample", "-n"], ["train", "--n-embd", "x"]):
+    for wrong in (
+        [],
+        ["nothing"],
+        ["train", "--no-such"],
+        ["sample", "-n"],
+        ["train", "--n-embd", "x"],
+    ):
         code, out, err = run(*wrong)
-        assert (code, out) == (2, "") and err.startswith("microgpt: error: ") and "Traceback" not in err
+        assert (
+            (code, out) == (2, "")
+            and err.startswith("microgpt: error: ")
+            and "Traceback" not in err
+        )
 
 
 def test_options_may_stand_between_the_arguments(run: Run, model: str) -> None:
@@ -334,13 +406,17 @@ def test_options_may_stand_between_the_arguments(run: Run, model: str) -> None:
     assert code == 2 and f"microgpt sample {model} --novel" in err
 
 
-def test_no_model_or_several_in_the_folder_is_an_error_that_says_which(run: Run, model: str) -> None:
+def test_no_model_or_several_in_the_folder_is_an_error_that_says_which(
+    run: Run, model: str
+) -> None:
     Path("b.safetensors").write_bytes(Path(model).read_bytes())
     code, _, err = run("sample")
     assert code == 66 and "'b.safetensors', 'list.safetensors'" in err
 
 
-def test_colour_is_for_terminals_unless_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch, model: str) -> None:
+def test_colour_is_for_terminals_unless_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
     flags = ["train", "list.txt", *FLAGS, "-q", "--steps", "60"]
     assert "\x1b" not in run(*flags)[1]
     assert "\x1b[2m" in run(*flags, "--color", "always")[1]  # strings of the list are dimmed
@@ -352,11 +428,17 @@ def test_colour_is_for_terminals_unless_asked_for(run: Run, monkeypatch: pytest.
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_remarks_that_cannot_be_written_cost_nothing_but_themselves(run: Run) -> None:
-    expected = {f"train list.txt {' '.join(FLAGS)}": 0, "score none.safetensors": 66, "train list.txt --steps x": 2}
+    expected = {
+        f"train list.txt {' '.join(FLAGS)}": 0,
+        "score none.safetensors": 66,
+        "train list.txt --steps x": 2,
+    }
     for words, code in expected.items():
         with open("/dev/full", "w") as full:
             done = subprocess.run(
-                [sys.executable, "-m", "microgpt", *words.split()], stderr=full, stdout=subprocess.PIPE
+                [sys.executable, "-m", "microgpt", *words.split()],
+                stderr=full,
+                stdout=subprocess.PIPE,
             )
         assert done.returncode == code
     assert checkpoint.load("list.safetensors").state.step == 12
@@ -364,5 +446,11 @@ def test_remarks_that_cannot_be_written_cost_nothing_but_themselves(run: Run) ->
 
 def test_a_closed_pipe_ends_quietly(model: str) -> None:
     command = f"{sys.executable} -m microgpt sample {model} -n 5000 --seed 1 | head -1"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env={"PYTHONWARNINGS": "ignore"})
-    assert done.stdout.count("\n") == 1 and "Traceback" not in done.stderr and "error" not in done.stderr
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, env={"PYTHONWARNINGS": "ignore"}
+    )
+    assert (
+        done.stdout.count("\n") == 1
+        and "Traceback" not in done.stderr
+        and "error" not in done.stderr
+    )

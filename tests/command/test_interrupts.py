@@ -42,7 +42,20 @@ def losses_of(path: str) -> list[str]:
 
 def uninterrupted(steps: int) -> tuple[list[str], bytes]:
     """Every loss of a whole run, and its model's file."""
-    assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--trace=whole", f"--steps={steps}"]) == 0
+    assert (
+        cli.main(
+            [
+                "train",
+                "list.txt",
+                *TINY_FLAGS,
+                "-q",
+                "--samples=0",
+                "--trace=whole",
+                f"--steps={steps}",
+            ]
+        )
+        == 0
+    )
     content = Path(MODEL).read_bytes()
     os.unlink(MODEL)
     return losses_of("whole"), content
@@ -81,11 +94,17 @@ def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(
         step = checkpoint.load(MODEL).state.step
         assert step >= before, f"kill {killed} lost steps"
         if os.path.exists("trace"):
-            for line in map(json.loads, Path("trace").read_text().splitlines()[:-1]):  # the last line may be cut
-                assert line["loss_hex"] == losses[line["step"] - 1], f"kill {killed}, step {line['step']}"
+            for line in map(
+                json.loads, Path("trace").read_text().splitlines()[:-1]
+            ):  # the last line may be cut
+                assert line["loss_hex"] == losses[line["step"] - 1], (
+                    f"kill {killed}, step {line['step']}"
+                )
             os.unlink("trace")
         gained += step > before
-        longest *= 0.8 if step > before else 1.2  # so that about half the children save, on any machine
+        longest *= (
+            0.8 if step > before else 1.2
+        )  # so that about half the children save, on any machine
         before = step
         if step == config.num_steps:
             assert Path(MODEL).read_bytes() == whole
@@ -173,7 +192,11 @@ def cpu_seconds(pid: int) -> float:
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
-LONG = [["sample", MODEL, "-n", "2000000000"], ["score", MODEL, "many.txt"], ["eval", "list.txt", "--engine=scalar"]]
+LONG = [
+    ["sample", MODEL, "-n", "2000000000"],
+    ["score", MODEL, "many.txt"],
+    ["eval", "list.txt", "--engine=scalar"],
+]
 
 
 @pytest.mark.parametrize("words", LONG, ids=lambda words: words[0])
@@ -181,7 +204,9 @@ def test_ctrl_c_ends_the_other_commands_with_130_too(folder, words):
     assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=2"]) == 0
     Path("many.txt").write_text("anna\n" * 3_000_000)
     running = start(*words, folder=folder)
-    while cpu_seconds(running.pid) < 0.4:  # past the start of the interpreter, before the end of the work
+    while (
+        cpu_seconds(running.pid) < 0.4
+    ):  # past the start of the interpreter, before the end of the work
         assert running.poll() is None, running.communicate()
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
@@ -221,7 +246,9 @@ def test_ctrl_c_in_fit_leaves_a_model_that_can_be_saved_and_used(folder):
         model = MicroGPT(engine="scalar", n_embd=4, block_size=4, num_steps=100_000)
         signal.signal(signal.SIGVTALRM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.5)  # of this process's own time: many steps, on a busy machine too
+        signal.setitimer(
+            signal.ITIMER_VIRTUAL, 0.5
+        )  # of this process's own time: many steps, on a busy machine too
         try:
             model.fit(NAMES)
         except KeyboardInterrupt:
@@ -235,7 +262,15 @@ def test_ctrl_c_in_fit_leaves_a_model_that_can_be_saved_and_used(folder):
 def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
     assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=3"]) == 0
     older = Path(MODEL).read_bytes()
-    trainer = start("train", "list.txt", *TINY_FLAGS, "--samples=0", "--trace=trace", "--steps=100000", folder=folder)
+    trainer = start(
+        "train",
+        "list.txt",
+        *TINY_FLAGS,
+        "--samples=0",
+        "--trace=trace",
+        "--steps=100000",
+        folder=folder,
+    )
     while not (os.path.exists("trace") and os.path.getsize("trace")):
         assert trainer.poll() is None, trainer.communicate()
         time.sleep(0.001)
@@ -250,10 +285,14 @@ def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
 
 
 def test_a_run_goes_on_with_the_engine_that_began_it(folder):
-    pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+    pytest.importorskip(
+        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+    )
     words = ["train", "list.txt", "-q", "--samples=0", "--n-embd=8", "--n-head=2", "--steps=40"]
     assert cli.main([*words, "--engine=fast", "-o", "whole.safetensors"]) == 0
-    part = Session.start(checkpoint.load("whole.safetensors").config, corpus.read(["list.txt"]), "fast")
+    part = Session.start(
+        checkpoint.load("whole.safetensors").config, corpus.read(["list.txt"]), "fast"
+    )
     next(part.run(lambda: False, every=7))
     checkpoint.save(MODEL, part.checkpoint())
     assert 0 < part.step < 40

@@ -13,7 +13,18 @@ from conftest import TINY_DOCUMENTS
 
 from microgpt.terminal import sparkline, table, visible
 
-FLAGS = ["--n-embd", "4", "--n-head", "2", "--block-size", "5", "--steps", "400", "--learning-rate", "0.05"]
+FLAGS = [
+    "--n-embd",
+    "4",
+    "--n-head",
+    "2",
+    "--block-size",
+    "5",
+    "--steps",
+    "400",
+    "--learning-rate",
+    "0.05",
+]
 
 
 def on_terminal(folder: Path, *arguments: str, **environment: str) -> str:
@@ -22,7 +33,9 @@ def on_terminal(folder: Path, *arguments: str, **environment: str) -> str:
     (folder / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
     command = [sys.executable, "-m", "microgpt", "train", "list.txt", *FLAGS, *arguments]
     env = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "COLUMNS": "120", **environment}
-    with subprocess.Popen(command, cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave) as process:
+    with subprocess.Popen(
+        command, cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave
+    ) as process:
         os.close(slave)
         parts = []
         while True:
@@ -38,7 +51,12 @@ def on_terminal(folder: Path, *arguments: str, **environment: str) -> str:
 def test_a_terminal_sees_a_bar_with_loss_and_curve_and_known_strings_dimmed(tmp_path: Path) -> None:
     pytest.importorskip("rich")
     shown = on_terminal(tmp_path)
-    assert "━" in shown and "loss " in shown and "/400" in shown and any(spark in shown for spark in "▁▂▃▄▅▆▇█")
+    assert (
+        "━" in shown
+        and "loss " in shown
+        and "/400" in shown
+        and any(spark in shown for spark in "▁▂▃▄▅▆▇█")
+    )
     assert "\x1b[2mab\x1b[0m" in shown
     assert shown.rstrip().splitlines()[-1]
 

@@ -48,17 +48,23 @@ def run_golden(name: str, **ways: str) -> None:
     for step in range(config.num_steps):
         rate = reference.learning_rate_at(step, config.num_steps, config.learning_rate)
         run = engine.steps([[documents[step % len(documents)]]], [rate], never)
-        assert [loss.hex() for loss in run.losses] == [expected.loss_hex[step]], f"loss of step {step}"
+        assert [loss.hex() for loss in run.losses] == [expected.loss_hex[step]], (
+            f"loss of step {step}"
+        )
         digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
         assert digest == expected.params_sha256[step], f"parameters after step {step}"
     coins = array("d", [rng.random() for _ in range(20 * config.block_size)])
-    samples = engine.generate(20, coins, [len(alphabet)], expected.temperature, 0, 1.0, never).documents
+    samples = engine.generate(
+        20, coins, [len(alphabet)], expected.temperature, 0, 1.0, never
+    ).documents
     assert ["".join(alphabet[token] for token in sample) for sample in samples] == expected.samples
 
 
 @pytest.mark.parametrize("isa,libm", WAYS)
 @pytest.mark.parametrize("name", GOLDENS)
-def test_exact_engine_repeats_the_recorded_run_to_the_last_bit(name: str, isa: str, libm: str) -> None:
+def test_exact_engine_repeats_the_recorded_run_to_the_last_bit(
+    name: str, isa: str, libm: str
+) -> None:
     run_golden(name, isa=isa, libm=libm)
 
 
@@ -87,7 +93,11 @@ class Case:
         for _ in range(draw(st.integers(1, 3))):
             self.batches.append([])
             for _ in range(draw(st.integers(1, 5))):
-                inner = draw(st.lists(st.integers(0, self.vocab_size - 1), max_size=max(0, min(44, left - 1))))
+                inner = draw(
+                    st.lists(
+                        st.integers(0, self.vocab_size - 1), max_size=max(0, min(44, left - 1))
+                    )
+                )
                 left -= len(inner) + 1
                 self.batches[-1].append([self.vocab_size - 1, *inner, self.vocab_size - 1])
                 if left <= 0:
@@ -107,13 +117,17 @@ class Case:
         self.start = self.start[: self.config.block_size]
 
     def __repr__(self) -> str:
-        return f"{self.config}, vocabulary {self.vocab_size}, {self.batches}, {self.rates}, {self.way}"
+        return (
+            f"{self.config}, vocabulary {self.vocab_size}, {self.batches}, {self.rates}, {self.way}"
+        )
 
 
 def check(case: Case) -> None:
     isa, libm = case.way
     scalar = ScalarEngine(case.config, case.vocab_size, State.initial(case.weights))
-    exact = ExactEngine(case.config, case.vocab_size, State.initial(case.weights), isa=isa, libm=libm)
+    exact = ExactEngine(
+        case.config, case.vocab_size, State.initial(case.weights), isa=isa, libm=libm
+    )
     expected_loss, expected_gradients = scalar.gradients(case.batches[0], never)
     loss, gradients = exact.gradients(case.batches[0], never)
     assert bits(loss) == bits(expected_loss)
@@ -146,11 +160,18 @@ def test_random_models_have_the_scalar_engines_bits(case: Case) -> None:
 
 
 def test_a_gradient_that_is_not_finite_at_one_position_leaves_the_others_their_bits() -> None:
-    config, vocab_size, document, found = Config(n_embd=3, n_head=1, block_size=5), 66, [65, 1, 0, 65], 0
+    config, vocab_size, document, found = (
+        Config(n_embd=3, n_head=1, block_size=5),
+        66,
+        [65, 1, 0, 65],
+        0,
+    )
     for seed in range(150):
         rng = random.Random(seed)
         weights = array("d", [rng.gauss(0, 3.0) for _ in range(config.parameter_count(vocab_size))])
-        scalar, exact = (kind(config, vocab_size, State.initial(weights)) for kind in (ScalarEngine, ExactEngine))
+        scalar, exact = (
+            kind(config, vocab_size, State.initial(weights)) for kind in (ScalarEngine, ExactEngine)
+        )
         loss, gradients = exact.gradients([document], never)
         expected_loss, expected = scalar.gradients([document], never)
         assert bits(loss) == bits(expected_loss)
@@ -173,7 +194,10 @@ def test_a_wide_deep_model_has_the_scalar_engines_bits(isa: str, libm: str) -> N
     rng = random.Random(1)
     weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
     batch = [[10, 3, 10], [10, 1]]
-    scalar, exact = _wide_scalar(), ExactEngine(config, 11, State.initial(weights), isa=isa, libm=libm)
+    scalar, exact = (
+        _wide_scalar(),
+        ExactEngine(config, 11, State.initial(weights), isa=isa, libm=libm),
+    )
     loss, gradients = exact.gradients(batch, never)
     assert (loss, gradients.tobytes()) == scalar
 
@@ -187,7 +211,9 @@ def _wide_scalar() -> tuple[float, bytes]:
         config = Config(n_layer=4, n_embd=60, n_head=6, block_size=33)
         rng = random.Random(1)
         weights = array("d", [rng.gauss(0, 0.08) for _ in range(config.parameter_count(11))])
-        loss, gradients = ScalarEngine(config, 11, State.initial(weights)).gradients([[10, 3, 10], [10, 1]], never)
+        loss, gradients = ScalarEngine(config, 11, State.initial(weights)).gradients(
+            [[10, 3, 10], [10, 1]], never
+        )
         _WIDE.append((loss, gradients.tobytes()))
     return _WIDE[0]
 
@@ -196,7 +222,9 @@ def _wide_scalar() -> tuple[float, bytes]:
 
 
 @pytest.mark.parametrize("isa,libm", WAYS)
-@pytest.mark.parametrize("m,v", [(1e-300, 0.0), (-5e-324, 1e-310), (0.0, 5e-324), (1e150, 1e300), (-0.0, 2e-271)])
+@pytest.mark.parametrize(
+    "m,v", [(1e-300, 0.0), (-5e-324, 1e-310), (0.0, 5e-324), (1e150, 1e300), (-0.0, 2e-271)]
+)
 def test_moments_near_underflow_and_overflow_have_the_scalar_engines_bits(
     m: float, v: float, isa: str, libm: str
 ) -> None:
@@ -205,18 +233,25 @@ def test_moments_near_underflow_and_overflow_have_the_scalar_engines_bits(
     for engine in (exact, scalar):
         assert engine.steps([[[4, 0, 4]]] * 3, [0.01] * 3, never).end == "done"
     for name in ("parameters", "m", "v"):
-        assert getattr(exact.state(), name).tobytes() == getattr(scalar.state(), name).tobytes(), name
+        assert getattr(exact.state(), name).tobytes() == getattr(scalar.state(), name).tobytes(), (
+            name
+        )
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("batch", [[], [[4]], [[4, 0, 4], [4]]])
-def test_a_batch_with_nothing_to_predict_ends_as_the_scalar_engine_ends_it(isa: str, batch: list[list[int]]) -> None:
+def test_a_batch_with_nothing_to_predict_ends_as_the_scalar_engine_ends_it(
+    isa: str, batch: list[list[int]]
+) -> None:
     exact = small(isa=isa)
     before = exact.state()
     assert exact.steps([batch], [0.1], never) == ([], "diverged")
     assert exact.state() == before
     assert (
-        ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, before).steps([batch], [0.1], never).end == "diverged"
+        ScalarEngine(Config(n_embd=4, n_head=2, block_size=4), 5, before)
+        .steps([batch], [0.1], never)
+        .end
+        == "diverged"
     )
 
 
@@ -298,7 +333,10 @@ def test_stopping_at_once_returns_nothing_finished() -> None:
     assert engine.steps([[[4, 0, 4]]], [0.1], lambda: True) == ([], "stopped")
     assert engine.log_probabilities([[4, 0, 4]], lambda: True) == []
     assert engine.generate(1, array("d", [0.5] * 4), [4], 1.0, 0, 1.0, lambda: True) == ([], 0)
-    for call in (lambda: engine.gradients([[4, 0, 4]], lambda: True), lambda: engine.trace([4, 0, 4], lambda: True)):
+    for call in (
+        lambda: engine.gradients([[4, 0, 4]], lambda: True),
+        lambda: engine.trace([4, 0, 4], lambda: True),
+    ):
         with pytest.raises(StoppedError):
             call()
 

@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 
 def native(**changes: Any) -> Any:
-    arguments: dict[str, Any] = {"n_layer": 1, "n_embd": 4, "n_head": 2, "block_size": 4, "vocab_size": 5}
+    arguments: dict[str, Any] = {
+        "n_layer": 1,
+        "n_embd": 4,
+        "n_head": 2,
+        "block_size": 4,
+        "vocab_size": 5,
+    }
     arguments |= {"beta1": 0.85, "beta2": 0.99, "eps": 1e-8, "step": 0}
     count = 4 * (2 * 5 + 4) + 12 * 16
     arguments |= {name: array("d", bytes(8 * count)) for name in ("parameters", "m", "v")}

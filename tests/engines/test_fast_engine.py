@@ -26,7 +26,9 @@ from microgpt.engines import Engine, State, available
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, StoppedError
 
-_native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+_native = pytest.importorskip(
+    "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+)
 if not hasattr(_native, "Fast"):
     pytest.skip("the compiled module was built without the fast engine", allow_module_level=True)
 from microgpt.engines.exact import ExactEngine  # noqa: E402
@@ -53,7 +55,14 @@ def batch_for(config: Config, vocab_size: int, seed: int, longest: int = 60) -> 
     end = vocab_size - 1
     letters = max(1, vocab_size - 1)  # few letters: documents begin alike
     return [
-        [end, *(rng.randrange(min(letters, 3)) % vocab_size for _ in range(rng.randrange(0, longest))), end]
+        [
+            end,
+            *(
+                rng.randrange(min(letters, 3)) % vocab_size
+                for _ in range(rng.randrange(0, longest))
+            ),
+            end,
+        ]
         for _ in range(config.batch_size)
     ]
 
@@ -78,8 +87,12 @@ def relative(found: array[float], true: array[float]) -> float:
     return distance / (math.hypot(*true) or 1.0)
 
 
-def check_gradients(config: Config, vocab_size: int, seed: int, isa: str, oracle: type[Engine]) -> None:
-    std = 0.3 * min(1.0, (32 / config.n_embd) ** 0.5)  # larger: a target's probability is 0, its log not finite
+def check_gradients(
+    config: Config, vocab_size: int, seed: int, isa: str, oracle: type[Engine]
+) -> None:
+    std = 0.3 * min(
+        1.0, (32 / config.n_embd) ** 0.5
+    )  # larger: a target's probability is 0, its log not finite
     state = state_for(config, vocab_size, seed, std)
     batch = batch_for(config, vocab_size, seed, longest=min(45, config.block_size + 3))
     true_loss, true = oracle(config, vocab_size, state).gradients(batch, never)
@@ -89,45 +102,82 @@ def check_gradients(config: Config, vocab_size: int, seed: int, isa: str, oracle
     assert relative(found, true) <= 1e-5 + 1e-6 / max(true_loss, 1e-6)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(cases(largest=9), st.sampled_from(ISAS))
-def test_gradients_equal_the_scalar_engines_within_float32(case: tuple[Config, int, int], isa: str) -> None:
+def test_gradients_equal_the_scalar_engines_within_float32(
+    case: tuple[Config, int, int], isa: str
+) -> None:
     check_gradients(*case, isa, ScalarEngine)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(cases(largest=40), st.sampled_from(ISAS))
-def test_gradients_equal_the_exact_engines_on_many_shapes(case: tuple[Config, int, int], isa: str) -> None:
+def test_gradients_equal_the_exact_engines_on_many_shapes(
+    case: tuple[Config, int, int], isa: str
+) -> None:
     check_gradients(*case, isa, ExactEngine)
 
 
 @pytest.mark.soak
-@settings(max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(
+    max_examples=1000, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(cases(largest=256), st.sampled_from(ISAS))
-def test_gradients_equal_the_exact_engines_on_wide_shapes(case: tuple[Config, int, int], isa: str) -> None:
+def test_gradients_equal_the_exact_engines_on_wide_shapes(
+    case: tuple[Config, int, int], isa: str
+) -> None:
     check_gradients(*case, isa, ExactEngine)
 
 
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize(
     ("n_embd", "n_head"),
-    [(16, 4), (64, 16), (20, 5), (9, 3), (32, 4), (64, 4), (63, 3), (128, 4), (96, 6), (130, 2), (256, 4), (256, 8)],
+    [
+        (16, 4),
+        (64, 16),
+        (20, 5),
+        (9, 3),
+        (32, 4),
+        (64, 4),
+        (63, 3),
+        (128, 4),
+        (96, 6),
+        (130, 2),
+        (256, 4),
+        (256, 8),
+    ],
 )
-def test_gradients_are_right_for_compiled_and_generic_widths(n_embd: int, n_head: int, isa: str) -> None:
+def test_gradients_are_right_for_compiled_and_generic_widths(
+    n_embd: int, n_head: int, isa: str
+) -> None:
     config = Config(n_embd=n_embd, n_head=n_head, block_size=19, batch_size=2)
     check_gradients(config, 27, n_embd, isa, ExactEngine)
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.parametrize("scale", [1.0, 2.0**-6, 2.0**-12])  # small embeddings: rmsnorm's 1e-5 is most of their square
-@pytest.mark.parametrize(("n_embd", "n_head"), [(16, 4), (32, 4), (48, 6), (20, 5), (9, 3), (130, 2)])
+@pytest.mark.parametrize(
+    "scale", [1.0, 2.0**-6, 2.0**-12]
+)  # small embeddings: rmsnorm's 1e-5 is most of their square
+@pytest.mark.parametrize(
+    ("n_embd", "n_head"), [(16, 4), (32, 4), (48, 6), (20, 5), (9, 3), (130, 2)]
+)
 def test_gradients_are_right_where_the_first_layers_products_are_the_embeddings(
     n_embd: int, n_head: int, scale: float, isa: str
 ) -> None:
     """Batches of many more positions than there are tokens and places."""
-    config, vocab_size = Config(n_layer=2, n_embd=n_embd, n_head=n_head, block_size=11, batch_size=20), 5
+    config, vocab_size = (
+        Config(n_layer=2, n_embd=n_embd, n_head=n_head, block_size=11, batch_size=20),
+        5,
+    )
     std = 0.3 * min(1.0, (32 / n_embd) ** 0.5)
-    state, batch = state_for(config, vocab_size, n_embd, std), batch_for(config, vocab_size, n_embd, 14)
+    state, batch = (
+        state_for(config, vocab_size, n_embd, std),
+        batch_for(config, vocab_size, n_embd, 14),
+    )
     for k in range((vocab_size + config.block_size) * n_embd):
         state.parameters[k] *= scale
     assert sum(min(len(tokens) - 1, 11) for tokens in batch) > 2 * (vocab_size + 11)
@@ -141,7 +191,11 @@ def test_gradients_are_right_where_the_first_layers_products_are_the_embeddings(
 
 
 def test_gradients_equal_finite_differences_of_the_exact_engines_loss() -> None:
-    config, vocab_size, h = Config(n_layer=2, n_embd=8, n_head=2, block_size=8, batch_size=3), 5, 1e-5
+    config, vocab_size, h = (
+        Config(n_layer=2, n_embd=8, n_head=2, block_size=8, batch_size=3),
+        5,
+        1e-5,
+    )
     state, batch = state_for(config, vocab_size, 1), batch_for(config, vocab_size, 1, 8)
     _, found = FastEngine(config, vocab_size, state).gradients(batch, never)
     rng = random.Random(1)
@@ -150,7 +204,9 @@ def test_gradients_equal_finite_differences_of_the_exact_engines_loss() -> None:
         for sign in (1, -1):
             moved = state.parameters[:]
             moved[k] += sign * h
-            log_p = ExactEngine(config, vocab_size, State.initial(moved)).log_probabilities(batch, never)
+            log_p = ExactEngine(config, vocab_size, State.initial(moved)).log_probabilities(
+                batch, never
+            )
             losses.append(sum(-sum(row) / len(row) for row in log_p) / len(batch))
         assert found[k] == pytest.approx((losses[0] - losses[1]) / (2 * h), abs=3e-6)
 
@@ -163,7 +219,9 @@ def test_all_losses_of_a_recorded_run_are_within_a_thousandth(name: str, isa: st
     documents, alphabet, state, _ = recorded_start(expected)
     steps = range(config.num_steps)
     batches = [[documents[step % len(documents)]] for step in steps]
-    rates = [reference.learning_rate_at(step, config.num_steps, config.learning_rate) for step in steps]
+    rates = [
+        reference.learning_rate_at(step, config.num_steps, config.learning_rate) for step in steps
+    ]
     run = FastEngine(config, len(alphabet) + 1, state, isa=isa).steps(batches, rates, never)
     assert run.end == "done"
     true = [float.fromhex(loss) for loss in expected.loss_hex]
@@ -171,7 +229,9 @@ def test_all_losses_of_a_recorded_run_are_within_a_thousandth(name: str, isa: st
 
 
 def hash_of(state: State) -> str:
-    return hashlib.sha256(b"".join(a.tobytes() for a in (state.parameters, state.m, state.v))).hexdigest()
+    return hashlib.sha256(
+        b"".join(a.tobytes() for a in (state.parameters, state.m, state.v))
+    ).hexdigest()
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -189,7 +249,9 @@ def test_threads_change_no_bit(isa: str, n_embd: int, batch_size: int) -> None:
 
 
 def test_a_batch_in_portions_gives_the_gradient_of_the_whole() -> None:
-    config = Config(n_embd=16, n_head=4, block_size=16, batch_size=6000)  # more rows than one portion holds
+    config = Config(
+        n_embd=16, n_head=4, block_size=16, batch_size=6000
+    )  # more rows than one portion holds
     state, rng = state_for(config, 27, 2), random.Random(0)
     batch = [[26, *(rng.randrange(26) for _ in range(14)), 26] for _ in range(6000)]
     engine = FastEngine(config, 27, state)
@@ -198,7 +260,9 @@ def test_a_batch_in_portions_gives_the_gradient_of_the_whole() -> None:
     for start in range(0, 6000, 500):
         _, part = engine.gradients(batch[start : start + 500], never)
         total = [a + b / 12 for a, b in zip(total, part, strict=True)]
-    assert relative(array("d", total), whole) < 1e-4  # 1.6e-5 seen: float32 sums over 90,000 rows in two orders
+    assert (
+        relative(array("d", total), whole) < 1e-4
+    )  # 1.6e-5 seen: float32 sums over 90,000 rows in two orders
 
 
 def test_state_goes_in_and_out_without_a_change_and_a_run_resumes_to_the_bit() -> None:
@@ -216,7 +280,10 @@ def test_state_goes_in_and_out_without_a_change_and_a_run_resumes_to_the_bit() -
 def test_updates_are_adams_of_the_reference() -> None:
     config = Config(n_embd=8, n_head=2, block_size=6, batch_size=3)
     state = state_for(config, 6, 1)
-    batches, rates = [batch_for(config, 6, seed, 6) for seed in range(5)], [0.01, 0.02, 0.0, 0.01, 0.03]
+    batches, rates = (
+        [batch_for(config, 6, seed, 6) for seed in range(5)],
+        [0.01, 0.02, 0.0, 0.01, 0.03],
+    )
     scalar, fast = ScalarEngine(config, 6, state), FastEngine(config, 6, state)
     a, b = scalar.steps(batches, rates, never), fast.steps(batches, rates, never)
     assert b.losses == pytest.approx(a.losses, abs=1e-4)
@@ -225,12 +292,26 @@ def test_updates_are_adams_of_the_reference() -> None:
 
 
 # Heads of up to 4 go side by side; of wider ones four go together, and the rest one by one.
-@pytest.mark.parametrize(("n_embd", "n_head"), [(12, 3), (12, 4), (20, 5), (24, 3), (24, 4), (48, 6)])
-def test_scoring_tracing_and_generating_agree_with_the_exact_engine(n_embd: int, n_head: int) -> None:
-    config, vocab_size = Config(n_layer=2, n_embd=n_embd, n_head=n_head, block_size=11, batch_size=20), 6
-    state, documents = state_for(config, vocab_size, 3, 1.0 / n_embd**0.5), batch_for(config, vocab_size, 3, 14)
+@pytest.mark.parametrize(
+    ("n_embd", "n_head"), [(12, 3), (12, 4), (20, 5), (24, 3), (24, 4), (48, 6)]
+)
+def test_scoring_tracing_and_generating_agree_with_the_exact_engine(
+    n_embd: int, n_head: int
+) -> None:
+    config, vocab_size = (
+        Config(n_layer=2, n_embd=n_embd, n_head=n_head, block_size=11, batch_size=20),
+        6,
+    )
+    state, documents = (
+        state_for(config, vocab_size, 3, 1.0 / n_embd**0.5),
+        batch_for(config, vocab_size, 3, 14),
+    )
     exact, fast = ExactEngine(config, vocab_size, state), FastEngine(config, vocab_size, state)
-    for a, b in zip(exact.log_probabilities(documents, never), fast.log_probabilities(documents, never), strict=True):
+    for a, b in zip(
+        exact.log_probabilities(documents, never),
+        fast.log_probabilities(documents, never),
+        strict=True,
+    ):
         assert b == pytest.approx(a, abs=2e-5)
     true, found = exact.trace(documents[0], never), fast.trace(documents[0], never)
     for a, b in zip(true.probabilities, found.probabilities, strict=True):
@@ -248,15 +329,21 @@ def test_scoring_tracing_and_generating_agree_with_the_exact_engine(n_embd: int,
 
 @pytest.mark.parametrize("engine", [ScalarEngine, ExactEngine, FastEngine])
 @pytest.mark.parametrize("start", [[], [5] * 7])
-def test_a_start_of_no_tokens_or_too_many_is_refused_by_every_engine(engine: type[Engine], start: list[int]) -> None:
+def test_a_start_of_no_tokens_or_too_many_is_refused_by_every_engine(
+    engine: type[Engine], start: list[int]
+) -> None:
     config = Config(n_embd=8, n_head=2, block_size=6)
     with pytest.raises(ValueError, match="1 to block_size tokens"):
-        engine(config, 6, state_for(config, 6, 1)).generate(1, array("d", [0.5] * 9), start, 1.0, 0, 1.0, never)
+        engine(config, 6, state_for(config, 6, 1)).generate(
+            1, array("d", [0.5] * 9), start, 1.0, 0, 1.0, never
+        )
 
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_stop_is_asked_every_few_milliseconds_and_leaves_no_trace_of_the_step(threads: int) -> None:
-    config = Config(n_layer=1, n_embd=512, n_head=8, block_size=64, batch_size=60)  # one step takes half a second
+    config = Config(
+        n_layer=1, n_embd=512, n_head=8, block_size=64, batch_size=60
+    )  # one step takes half a second
     state = state_for(config, 30, 1, std=0.02)
     engine = FastEngine(config, 30, state, threads=threads)
     rng = random.Random(1)
@@ -324,7 +411,9 @@ def test_a_finite_gradient_whose_square_is_not_counts_as_divergence(
 ) -> None:
     batch = [[5, 0, 1, 5]] * copies
     config, rng, weights = Config(n_embd=8, n_head=2, block_size=6), random.Random(1), []
-    large = {"matrix": "layer0.mlp_fc2", "table": "lm_head"}[spoilt]  # the gradient of lm_head; of the embeddings
+    large = {"matrix": "layer0.mlp_fc2", "table": "lm_head"}[
+        spoilt
+    ]  # the gradient of lm_head; of the embeddings
     zero = {"matrix": ["lm_head"], "table": ["layer0.attn_wv", "layer0.mlp_fc1"]}[spoilt]
     for name, (rows, columns) in config.shapes(6).items():
         factor = scale if name == large else 0.0 if name in zero else 1.0
@@ -335,7 +424,9 @@ def test_a_finite_gradient_whose_square_is_not_counts_as_divergence(
     assert math.isfinite(loss) and all(map(math.isfinite, gradients))
     assert (max(g * g for g in gradients) > LARGEST) == (end == "diverged")
     tables = 8 * (6 + config.block_size)
-    assert (max(map(abs, gradients[:tables])) > max(map(abs, gradients[tables:]))) == (spoilt == "table")
+    assert (max(map(abs, gradients[:tables])) > max(map(abs, gradients[tables:]))) == (
+        spoilt == "table"
+    )
     assert engine.steps([batch], [0.01], never).end == end
     assert (engine.state() == before) == (end == "diverged")
 
@@ -394,7 +485,9 @@ def test_what_does_not_fit_is_refused_with_a_python_error() -> None:
     assert hash_of(engine.state()) == before
 
 
-def test_the_environment_chooses_the_instruction_set_of_both_engines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_chooses_the_instruction_set_of_both_engines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     config = Config(n_embd=16, n_head=4, batch_size=4)
     state, batch = state_for(config, 9, 5, std=0.3), batch_for(config, 9, 5, longest=9)
     default = ExactEngine(config, 9, state).gradients(batch, never)
@@ -417,7 +510,8 @@ def test_python_threads_may_share_an_engine() -> None:
     alone = engine.log_probabilities(documents, never)
     results: list[list[list[float]]] = []
     workers = [
-        threading.Thread(target=lambda: results.append(engine.log_probabilities(documents, never))) for _ in range(8)
+        threading.Thread(target=lambda: results.append(engine.log_probabilities(documents, never)))
+        for _ in range(8)
     ]
     for worker in workers:
         worker.start()

@@ -22,7 +22,9 @@ spec = u.spec_from_file_location('_native', {path!r}); m = u.module_from_spec(sp
 print(m.about()['isa'])
 """
 
-needs_tools = pytest.mark.skipif(not can_build(), reason="building needs cmake, a C++ compiler and nanobind")
+needs_tools = pytest.mark.skipif(
+    not can_build(), reason="building needs cmake, a C++ compiler and nanobind"
+)
 
 
 def judge(module: Path, choice: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +38,9 @@ def judge(module: Path, choice: str, **environment: str) -> subprocess.Completed
 
 @needs_tools
 @pytest.mark.parametrize("flag", ["-ffp-contract=fast", "-ffast-math"])
-def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(tmp_path: Path, flag: str) -> None:
+def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(
+    tmp_path: Path, flag: str
+) -> None:
     module = build(tmp_path, "-DMICROGPT_ISAS=avx2", f"-DMICROGPT_UNSAFE_FLAGS={flag}")
     if "avx2" not in run(sys.executable, "-c", ABOUT.format(path=str(module))).stdout:
         pytest.skip("this processor has no FMA, so there is nothing to fuse")
@@ -46,7 +50,9 @@ def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(tmp_path:
 
 
 @needs_tools
-def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(tmp_path: Path) -> None:
+def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(
+    tmp_path: Path,
+) -> None:
     libraries = []
     for name in ("libasan.so", "libubsan.so"):
         path = run("c++", f"-print-file-name={name}").stdout.strip()
@@ -122,6 +128,8 @@ def test_an_instruction_sets_code_cannot_be_linked_into_anothers(tmp_path: Path)
     lines = run(nm, "-C", "--defined-only", module).stdout.splitlines()
     weak = [line.split(" ", 2)[2] for line in lines if line.split(" ", 2)[1] in "WwuV"]
     foreign = [
-        name for name in weak if "microgpt::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))
+        name
+        for name in weak
+        if "microgpt::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))
     ]
     assert foreign == []

@@ -64,8 +64,12 @@ def test_every_other_python_of_this_machine_computes_the_same_bits() -> None:
         assert outcome(python) == ours, version
 
 
-def test_one_build_for_the_stable_abi_computes_the_same_bits_on_every_python_from_3_12_on(tmp_path: Path) -> None:
-    newer = {version: python for version, python in others().items() if int(version.split(".")[1]) >= 12}
+def test_one_build_for_the_stable_abi_computes_the_same_bits_on_every_python_from_3_12_on(
+    tmp_path: Path,
+) -> None:
+    newer = {
+        version: python for version, python in others().items() if int(version.split(".")[1]) >= 12
+    }
     if not newer or not can_build():
         pytest.skip("needs a CPython from 3.12 on, cmake, a C++ compiler and nanobind")
     module = build(tmp_path, "-DMICROGPT_ISAS=avx2", python=next(iter(newer.values())))

@@ -36,11 +36,15 @@ def never() -> bool:
 
 def fresh(config: Config, seed: int = 1, std: float = 0.3) -> State:
     rng = random.Random(seed)
-    return State.initial(array("d", array("f", [rng.gauss(0, std) for _ in range(config.parameter_count(VOCAB))])))
+    return State.initial(
+        array("d", array("f", [rng.gauss(0, std) for _ in range(config.parameter_count(VOCAB))]))
+    )
 
 
 def require_fast() -> Any:
-    native = pytest.importorskip("microgpt._native", reason="the compiled module was not built: no C++ compiler")
+    native = pytest.importorskip(
+        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+    )
     if not hasattr(native, "Fast"):
         pytest.skip("the compiled module was built without the fast engine")
     return engine_class("fast")
@@ -52,17 +56,23 @@ def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[l
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)
     weights = {
-        name: torch.tensor([[next(numbers) for _ in range(c)] for _ in range(r)], dtype=torch.float64)
+        name: torch.tensor(
+            [[next(numbers) for _ in range(c)] for _ in range(r)], dtype=torch.float64
+        )
         for name, (r, c) in shapes.items()
     }
     layers = [w for name, w in weights.items() if config.muon and name.startswith("layer")]
     others = [w for name, w in weights.items() if not (config.muon and name.startswith("layer"))]
     betas, decay = (config.beta1, config.beta2), config.weight_decay
-    optimisers = [torch.optim.AdamW(others, lr=1.0, betas=betas, eps=config.eps_adam, weight_decay=decay)]
+    optimisers = [
+        torch.optim.AdamW(others, lr=1.0, betas=betas, eps=config.eps_adam, weight_decay=decay)
+    ]
     if layers:
         scale = "match_rms_adamw"
         optimisers.append(
-            torch.optim.Muon(layers, lr=1.0, momentum=config.muon, weight_decay=decay, adjust_lr_fn=scale)
+            torch.optim.Muon(
+                layers, lr=1.0, momentum=config.muon, weight_decay=decay, adjust_lr_fn=scale
+            )
         )
     for rate in rates:
         now = array("d", [float(x) for w in weights.values() for row in w for x in row])
@@ -91,7 +101,9 @@ def test_weight_decay_is_adamws() -> None:
 
 def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    monkeypatch.setattr(torch.Tensor, "bfloat16", torch.Tensor.double)  # it orthogonalises in 8 bits; here in 53
+    monkeypatch.setattr(
+        torch.Tensor, "bfloat16", torch.Tensor.double
+    )  # it orthogonalises in 8 bits; here in 53
     config = Config(n_layer=2, n_embd=8, n_head=2, block_size=4, muon=0.9, weight_decay=0.1)
     state, rates = fresh(config), [0.05, 0.02, 0.01]
     engine = ScalarEngine(config, VOCAB, state)
@@ -113,13 +125,17 @@ def test_without_decay_and_muon_every_bit_is_the_references() -> None:
         for p, g in zip(parameters, gradient):
             p.grad = g
         reference.adam(parameters, m, v, step, rate)
-        now = ScalarEngine(config, VOCAB, State(array("d", [p.data for p in parameters]), state.m, state.v))
+        now = ScalarEngine(
+            config, VOCAB, State(array("d", [p.data for p in parameters]), state.m, state.v)
+        )
     assert engine.state().parameters == array("d", [p.data for p in parameters])
     assert list(engine.state().m) == m
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(6, 6), (4, 16), (16, 4), (1, 4), (5, 1)])
-def test_muons_direction_has_singular_values_near_one_and_the_matrixs_own_vectors(rows: int, columns: int) -> None:
+def test_muons_direction_has_singular_values_near_one_and_the_matrixs_own_vectors(
+    rows: int, columns: int
+) -> None:
     numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
     rng = random.Random(rows)
     matrix = [[rng.gauss(0, 1) for _ in range(columns)] for _ in range(rows)]
@@ -134,7 +150,9 @@ def test_muons_direction_of_nothing_is_nothing() -> None:
     assert muon.direction([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) == [[0.0, 0.0]] * 3
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
 @given(
     st.integers(1, 3),
     st.integers(1, 3),
@@ -145,7 +163,13 @@ def test_muons_direction_of_nothing_is_nothing() -> None:
     st.data(),
 )
 def test_the_fast_engine_updates_as_the_scalar_one(
-    n_layer: int, n_head: int, head_dim: int, beta: float, decay: float, hidden: float, data: st.DataObject
+    n_layer: int,
+    n_head: int,
+    head_dim: int,
+    beta: float,
+    decay: float,
+    hidden: float,
+    data: st.DataObject,
 ) -> None:
     fast = require_fast()
     config = Config(
@@ -163,7 +187,11 @@ def test_the_fast_engine_updates_as_the_scalar_one(
     state = fresh(config, seed=n_layer)
     rates = [0.05, 0.02]
     true, found = ScalarEngine(config, VOCAB, state), fast(config, VOCAB, state, isa=isa)
-    assert true.steps([BATCH] * 2, rates, never).end == found.steps([BATCH] * 2, rates, never).end == "done"
+    assert (
+        true.steps([BATCH] * 2, rates, never).end
+        == found.steps([BATCH] * 2, rates, never).end
+        == "done"
+    )
     expected = true.state().parameters
     moved = math.dist(expected, state.parameters)
     # Adam and Muon both divide a gradient by its own size: where it is nearly nothing, float32 knows its sign only.
@@ -171,7 +199,11 @@ def test_the_fast_engine_updates_as_the_scalar_one(
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(st.lists(st.integers(0, 80), min_size=1, max_size=30), st.integers(0, 10**9), st.floats(0, 0.999))
+@given(
+    st.lists(st.integers(0, 80), min_size=1, max_size=30),
+    st.integers(0, 10**9),
+    st.floats(0, 0.999),
+)
 def test_input_dropout_hides_its_share_never_the_first_and_depends_on_what_came_before_alone(
     letters: list[int], step: int, share: float
 ) -> None:
@@ -224,7 +256,9 @@ def test_a_warm_up_that_outlasts_the_run_is_refused() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name != "reference"])
-@pytest.mark.parametrize("documents", [["a"], NAMES, ["x" * 300, "y"], NAMES * 9000], ids=["1", "7", "long", "63,000"])
+@pytest.mark.parametrize(
+    "documents", [["a"], NAMES, ["x" * 300, "y"], NAMES * 9000], ids=["1", "7", "long", "63,000"]
+)
 def test_a_preset_fits_any_list(name: str, documents: list[str]) -> None:
     fields = recipe(name, documents)
     config = Config(**fields)  # type: ignore[arg-type]
@@ -236,7 +270,11 @@ def test_a_preset_fits_any_list(name: str, documents: list[str]) -> None:
     # the batch is rounded: half a document a step
     seen = 64 * preset.steps * share ** (preset.longer if share > 1 else preset.shorter)
     assert config.num_steps * config.batch_size == pytest.approx(max(seen, 30), rel=0.05, abs=15)
-    assert config.num_steps >= 30 and 1 <= config.batch_size <= 64 and config.warmup == min(50, config.num_steps // 5)
+    assert (
+        config.num_steps >= 30
+        and 1 <= config.batch_size <= 64
+        and config.warmup == min(50, config.num_steps // 5)
+    )
 
 
 def test_a_preset_with_another_number_of_steps_has_a_warm_up_that_fits() -> None:
@@ -280,13 +318,17 @@ def test_a_resumed_run_of_a_recipe_equals_the_uninterrupted_one_bit_for_bit(engi
 
 def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     program = [sys.executable, "-m", "microgpt", *words]
-    return subprocess.run(program, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        program, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL
+    )
 
 
 def test_the_command_trains_a_preset_and_a_flag_goes_before_it(tmp_path: Path) -> None:
     require_fast()
     (tmp_path / "list.txt").write_text("\n".join(NAMES))
-    done = command("train", "list.txt", "--preset", "good", "--n-embd", "24", "--steps", "5", folder=tmp_path)
+    done = command(
+        "train", "list.txt", "--preset", "good", "--n-embd", "24", "--steps", "5", folder=tmp_path
+    )
     assert done.returncode == 0 and "engine fast" in done.stderr
     config = MicroGPT.load(tmp_path / "list.safetensors").config_
     assert (config.n_embd, config.num_steps, config.n_layer, config.muon) == (24, 5, 2, 0.95)
@@ -299,7 +341,18 @@ def test_threads_change_no_byte_of_the_model(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(NAMES))
     models = []
     for threads in ("1", "2", "4"):
-        words = ["train", "list.txt", "--preset", "good", "--steps", "12", "--threads", threads, "--force", "-q"]
+        words = [
+            "train",
+            "list.txt",
+            "--preset",
+            "good",
+            "--steps",
+            "12",
+            "--threads",
+            threads,
+            "--force",
+            "-q",
+        ]
         assert command(*words, folder=tmp_path).returncode == 0
         models.append((tmp_path / "list.safetensors").read_bytes())
     assert models[0] == models[1] == models[2]

@@ -58,7 +58,9 @@ def test_reference_as_a_script_prints_the_original_scripts_first_lines() -> None
         process.kill()
     assert lines[:3] == ["num docs: 32257", "vocab size: 27", "num params: 4192"]
     losses = [float.fromhex(text) for text in expected.loss_hex[:10]]
-    assert lines[3:] == [f"step {i:4d} / 1000 | loss {loss:.4f}" for i, loss in enumerate(losses, 1)]
+    assert lines[3:] == [
+        f"step {i:4d} / 1000 | loss {loss:.4f}" for i, loss in enumerate(losses, 1)
+    ]
 
 
 def test_reference_run_with_few_steps_prints_the_original_scripts_stdout(
@@ -77,13 +79,19 @@ def test_reference_as_a_script_prints_the_original_scripts_whole_stdout() -> Non
     assert hashlib.sha256(output).hexdigest() == golden("us-names-2018").stdout_sha256
 
 
-def test_reference_prints_what_the_original_script_itself_prints_now(shared: Path, tmp_path: Path) -> None:
-    source = (shared / "seed" / "microgpt.py").read_text().replace("num_steps = 1000", "num_steps = 3")
+def test_reference_prints_what_the_original_script_itself_prints_now(
+    shared: Path, tmp_path: Path
+) -> None:
+    source = (
+        (shared / "seed" / "microgpt.py").read_text().replace("num_steps = 1000", "num_steps = 3")
+    )
     (tmp_path / "input.txt").write_text("".join(NAMES.read_text().splitlines(keepends=True)[:300]))
     (tmp_path / "original.py").write_text(source)
     ours = "from microgpt import reference; reference.main('input.txt', num_steps=3)"
     outputs = [
-        subprocess.run([sys.executable, *command], cwd=tmp_path, capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, capture_output=True, check=True
+        ).stdout
         for command in (["original.py"], ["-c", ours])
     ]
     assert outputs[0] == outputs[1]
@@ -92,10 +100,14 @@ def test_reference_prints_what_the_original_script_itself_prints_now(shared: Pat
 
 def test_reference_imports_only_the_standard_library_and_does_nothing_when_imported() -> None:
     tree = ast.parse(Path(reference.__file__).read_text())
-    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    imported = {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
+    }
     assert imported == {"math", "random", "sys"}
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    output = subprocess.run([sys.executable, "-c", "import microgpt.reference"], capture_output=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-c", "import microgpt.reference"], capture_output=True, check=True
+    )
     assert output.stdout == output.stderr == b""
 
 
@@ -110,13 +122,24 @@ def test_backward_walks_a_graph_deeper_than_the_recursion_limit() -> None:
 
 def test_operators_have_the_derivatives_of_calculus() -> None:
     def f(a: reference.Value, b: reference.Value) -> reference.Value:
-        return (a * b - a / b + 2 / a - (1 - b) ** 3).exp().log() + (-a).relu() + (a + 3).relu() + 2.5 * a
+        return (
+            (a * b - a / b + 2 / a - (1 - b) ** 3).exp().log()
+            + (-a).relu()
+            + (a + 3).relu()
+            + 2.5 * a
+        )
 
     a, b = reference.Value(0.7), reference.Value(1.3)
     f(a, b).backward()
     h = 1e-6
-    for value, rest in ((a, lambda x: f(x, reference.Value(1.3))), (b, lambda x: f(reference.Value(0.7), x))):
-        up, down = rest(reference.Value(value.data + h)).data, rest(reference.Value(value.data - h)).data
+    for value, rest in (
+        (a, lambda x: f(x, reference.Value(1.3))),
+        (b, lambda x: f(reference.Value(0.7), x)),
+    ):
+        up, down = (
+            rest(reference.Value(value.data + h)).data,
+            rest(reference.Value(value.data - h)).data,
+        )
         assert value.grad == pytest.approx((up - down) / (2 * h), rel=1e-8)
 
 
@@ -140,10 +163,14 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
             parameters = base.parameters[:]
             parameters[i] += sign * h
             shifted.append(
-                ScalarEngine(CONFIG, vocab_size, State.initial(parameters)).gradients(documents, lambda: False)[0]
+                ScalarEngine(CONFIG, vocab_size, State.initial(parameters)).gradients(
+                    documents, lambda: False
+                )[0]
             )
         # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h. Seen: 2e-10.
-        assert gradients[i] == pytest.approx((shifted[0] - shifted[1]) / (2 * h), rel=1e-6, abs=2e-9)
+        assert gradients[i] == pytest.approx(
+            (shifted[0] - shifted[1]) / (2 * h), rel=1e-6, abs=2e-9
+        )
     assert 0.5 < loss < 3
 
 
@@ -171,7 +198,9 @@ def test_gradients_agree_with_pytorch() -> None:
     assert loss == pytest.approx(mean.item(), rel=1e-13)
     names = CONFIG.shapes(tokenizer.vocab_size)
     theirs = torch.cat([dict(module.named_parameters())[name].grad.flatten() for name in names])
-    assert list(gradients) == pytest.approx(theirs.tolist(), rel=1e-9, abs=1e-14)  # float64 sums in another order
+    assert list(gradients) == pytest.approx(
+        theirs.tolist(), rel=1e-9, abs=1e-14
+    )  # float64 sums in another order
 
 
 def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> None:
@@ -181,11 +210,17 @@ def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> N
     single = [engine.gradients([tokens], lambda: False) for tokens in documents]
     assert loss == pytest.approx(math.fsum(one for one, _ in single) / len(single), rel=1e-14)
     for i, gradient in enumerate(gradients):
-        assert gradient == pytest.approx(math.fsum(g[i] for _, g in single) / len(single), rel=1e-10, abs=1e-15)
+        assert gradient == pytest.approx(
+            math.fsum(g[i] for _, g in single) / len(single), rel=1e-10, abs=1e-15
+        )
 
 
 def test_batches_take_the_documents_in_order_and_begin_again_at_the_end() -> None:
-    assert [reference.batch_indices(step, 3, 7) for step in range(3)] == [[0, 1, 2], [3, 4, 5], [6, 0, 1]]
+    assert [reference.batch_indices(step, 3, 7) for step in range(3)] == [
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 0, 1],
+    ]
     assert reference.batch_indices(0, 5, 2) == [0, 1, 0, 1, 0]
 
 

@@ -22,11 +22,20 @@ from microgpt.tokenizer import Tokenizer
 from microgpt.training import Session
 
 LONG = ["the quick brown fox", "jumps over", "a", "the lazy dog and so on and on"]
-TINY = {"n_embd": 4, "n_head": 2, "block_size": 6, "num_steps": 8, "batch_size": 2, "engine": "scalar"}
+TINY = {
+    "n_embd": 4,
+    "n_head": 2,
+    "block_size": 6,
+    "num_steps": 8,
+    "batch_size": 2,
+    "engine": "scalar",
+}
 
 
 @given(st.text("abc", max_size=40), st.integers(1, 12))
-def test_windows_predict_every_token_once_from_what_comes_before_it(document: str, block_size: int) -> None:
+def test_windows_predict_every_token_once_from_what_comes_before_it(
+    document: str, block_size: int
+) -> None:
     tokenizer = Tokenizer(["a", "b", "c"])
     tokens = tokenizer.encode(document)
     predicted = []
@@ -39,9 +48,14 @@ def test_windows_predict_every_token_once_from_what_comes_before_it(document: st
 
 
 @given(st.text("abc", max_size=40), st.integers(0, 45), st.integers(1, 45))
-def test_a_tokenizers_window_is_a_slice_of_the_whole(document: str, start: int, length: int) -> None:
+def test_a_tokenizers_window_is_a_slice_of_the_whole(
+    document: str, start: int, length: int
+) -> None:
     tokenizer = Tokenizer(["a", "b", "c"])
-    assert tokenizer.window(document, start, length) == tokenizer.encode(document)[start : start + length]
+    assert (
+        tokenizer.window(document, start, length)
+        == tokenizer.encode(document)[start : start + length]
+    )
 
 
 def test_every_window_of_every_document_is_trained_on_once_a_pass() -> None:
@@ -70,7 +84,9 @@ def grown(model: MicroGPT, prefix: str, longest: int, coins: Iterator[float]) ->
     tokens = [tokenizer.bos, *tokenizer.ids(prefix)]
     while len(tokens) <= longest:
         piece = tokens[(len(tokens) - 1) // block_size * block_size :]
-        probabilities = model.engine_.trace([*piece, tokenizer.bos], lambda: False).probabilities[-1]
+        probabilities = model.engine_.trace([*piece, tokenizer.bos], lambda: False).probabilities[
+            -1
+        ]
         token = draw(probabilities, next(coins))
         if token == tokenizer.bos:
             break
@@ -95,10 +111,16 @@ def test_lengths_asked_for_bound_a_string_past_the_block(monkeypatch: pytest.Mon
     monkeypatch.setattr(sampling, "LONGEST", 30)
     model = MicroGPT(**TINY, windows=True).fit(LONG)  # type: ignore[arg-type]
     assert {len(text) for text in model.sample(3, min_len=40, temperature=1.0, seed=1)} == {40}
-    assert sorted({len(text) for text in model.sample(20, min_len=8, max_len=9, temperature=1.0, seed=1)}) == [8, 9]
+    assert sorted(
+        {len(text) for text in model.sample(20, min_len=8, max_len=9, temperature=1.0, seed=1)}
+    ) == [8, 9]
     wide = MicroGPT(**TINY | {"block_size": 45}, windows=True).fit(LONG)  # type: ignore[arg-type]
-    assert max(len(text) for text in wide.sample(30, temperature=3.0, prefix="a" * 30, seed=1)) == 45
-    with pytest.raises(ConfigError, match="the prefix has 30 characters, and the model makes at most 30"):
+    assert (
+        max(len(text) for text in wide.sample(30, temperature=3.0, prefix="a" * 30, seed=1)) == 45
+    )
+    with pytest.raises(
+        ConfigError, match="the prefix has 30 characters, and the model makes at most 30"
+    ):
         model.sample(1, prefix="a" * 30)
 
 
@@ -110,7 +132,9 @@ def test_a_resumed_run_with_windows_equals_the_uninterrupted_one(at: int, seed: 
     whole = Session.start(config, Corpus(list(LONG), Origin(("here",))), "auto")
     losses = [step.loss for block in whole.run(lambda: False) for step in block]
     broken = Session.start(config, Corpus(list(LONG), Origin(("here",))), "auto")
-    first = [step.loss for block in broken.run(lambda: broken.step >= at, every=1) for step in block]
+    first = [
+        step.loss for block in broken.run(lambda: broken.step >= at, every=1) for step in block
+    ]
     stored = checkpoint.from_bytes(checkpoint.to_bytes(broken.checkpoint()))
     resumed = Session.resume(stored, Corpus(list(LONG), Origin(("here",))), "auto")
     assert first + [step.loss for block in resumed.run(lambda: False) for step in block] == losses
@@ -124,15 +148,30 @@ def test_windows_is_true_or_false() -> None:
 def test_the_command_trains_scores_and_evaluates_with_windows(tmp_path: Path) -> None:
     rng = random.Random(1)
     words = ["sun", "moon", "star", "cloud", "rain"]
-    (tmp_path / "plays.txt").write_text("\n".join(" ".join(rng.choices(words, k=30)) for _ in range(40)))
+    (tmp_path / "plays.txt").write_text(
+        "\n".join(" ".join(rng.choices(words, k=30)) for _ in range(40))
+    )
 
     def run(*arguments: str) -> str:
         program = [sys.executable, "-m", "microgpt", *arguments]
-        done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            program, cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
-    shape = ["--block-size", "24", "--n-embd", "8", "--n-head", "2", "--steps", "30", "--batch-size", "4"]
+    shape = [
+        "--block-size",
+        "24",
+        "--n-embd",
+        "8",
+        "--n-head",
+        "2",
+        "--steps",
+        "30",
+        "--batch-size",
+        "4",
+    ]
     assert "cut" in run("train", "plays.txt", *shape, "-o", "cut.safetensors")
     assert "cut" not in run("train", "plays.txt", "--windows", *shape)
     assert "5-gram" in run("eval", "plays.txt", "--windows", *shape)

@@ -16,7 +16,13 @@ from microgpt import corpus
 from microgpt.cli import main
 from microgpt.journey import form, ledger, steps
 from microgpt.verify import gradients
-from microgpt.verify.programs import Program, Settings, command_program, python_program, reference_program
+from microgpt.verify.programs import (
+    Program,
+    Settings,
+    command_program,
+    python_program,
+    reference_program,
+)
 from microgpt.verify.rewrite import with_settings
 from microgpt.verify.sandbox import Limits
 from microgpt.verify.verifier import Verifier, cases_for, render
@@ -32,7 +38,9 @@ def verifier() -> Verifier:
 
 @pytest.mark.parametrize("name", ledger.CERTIFIED)
 def test_an_edition_is_the_reference_bit_for_bit(verifier: Verifier, name: str) -> None:
-    verdict = verifier.verify(python_program(str(EDITIONS / name)), cases_for([("twelve names", DATA)], steps=3))
+    verdict = verifier.verify(
+        python_program(str(EDITIONS / name)), cases_for([("twelve names", DATA)], steps=3)
+    )
     assert verdict.answer == "same", render(verdict)
     assert verdict.cases[0].numbers > 10_000
 
@@ -78,16 +86,26 @@ def small_verifier() -> Verifier:
 
 
 @pytest.mark.parametrize("idea", IDEAS, ids=lambda idea: idea.title)
-def test_every_recorded_idea_gets_the_verdict_it_is_recorded_with(small_verifier: Verifier, idea: steps.Idea) -> None:
+def test_every_recorded_idea_gets_the_verdict_it_is_recorded_with(
+    small_verifier: Verifier, idea: steps.Idea
+) -> None:
     cases = cases_for([("twelve names", DATA)], steps=idea.steps)
-    verdict = small_verifier.verify(Program(idea.title, idea.after, limits=Limits(seconds=60)), cases)
-    assert (verdict.answer if verdict.answer != "failed" else "different") == idea.verdict, render(verdict)
+    verdict = small_verifier.verify(
+        Program(idea.title, idea.after, limits=Limits(seconds=60)), cases
+    )
+    assert (verdict.answer if verdict.answer != "failed" else "different") == idea.verdict, render(
+        verdict
+    )
     fewer = idea.lines[1] < idea.lines[0]
     assert idea.kept == (fewer and verdict.answer == "same")
 
 
-def test_the_articles_first_attempt_is_caught_at_the_gradients_of_the_first_step(small_verifier: Verifier) -> None:
-    verdict = small_verifier.verify(Program("attempt", IDEAS[0].after), cases_for([("twelve names", DATA)], steps=2))
+def test_the_articles_first_attempt_is_caught_at_the_gradients_of_the_first_step(
+    small_verifier: Verifier,
+) -> None:
+    verdict = small_verifier.verify(
+        Program("attempt", IDEAS[0].after), cases_for([("twelve names", DATA)], steps=2)
+    )
     difference = verdict.cases[0].difference
     assert difference and (difference.what, difference.step) == ("gradients", 1)
 
@@ -117,14 +135,19 @@ def test_the_javascript_edition_prints_what_the_reference_prints() -> None:
     verdict = Verifier(reference_program(), "printed").verify(node_program("{data} {steps}"), cases)
     assert verdict.answer == "same", render(verdict)
     other = Program("another seed", with_settings(REFERENCE, None, 43))
-    assert Verifier(other, "printed").verify(node_program("{data} {steps}"), cases).answer == "different"
+    assert (
+        Verifier(other, "printed").verify(node_program("{data} {steps}"), cases).answer
+        == "different"
+    )
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
 def test_the_javascript_edition_prints_the_whole_reference_run() -> None:
     text = "\n".join(corpus.builtin().documents).encode() + b"\n"
-    verdict = Verifier(reference_program(), "printed").verify(node_program("{data}"), cases_for([("names", text)]))
+    verdict = Verifier(reference_program(), "printed").verify(
+        node_program("{data}"), cases_for([("names", text)])
+    )
     assert verdict.answer == "same", render(verdict)
 
 
@@ -144,7 +167,9 @@ def test_the_second_rung_goes_down_to_what_the_first_one_counts() -> None:
     (counted,) = losses("1_counts.py")
     walked = losses("2_gradient.py", 3000)
     rounds = len(DATA.split())
-    assert min(sum(walked[i : i + rounds]) / rounds for i in range(0, 2900, rounds)) < counted + 0.35
+    assert (
+        min(sum(walked[i : i + rounds]) / rounds for i in range(0, 2900, rounds)) < counted + 0.35
+    )
     assert sum(walked[:rounds]) > sum(walked[-rounds:])
 
 
@@ -193,10 +218,14 @@ def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) 
     (tmp_path / "short.py").write_text(REFERENCE)
     (tmp_path / "golf.py").write_text(changed(REFERENCE, ("p.grad**2", "abs(p.grad)")))
     version = ".".join(map(str, sys.version_info[:2]))
-    found = ledger.measure(tmp_path, cases_for([("two names", b"al\nbo\n")], steps=1), {version: sys.executable})
+    found = ledger.measure(
+        tmp_path, cases_for([("two names", b"al\nbo\n")], steps=1), {version: sys.executable}
+    )
     assert found["short.py"]["pythons"] == [version]
     assert found["golf.py"]["pythons"] == []
-    assert isinstance(found["short.py"]["seconds_a_step"], float) and found["short.py"]["memory"] > 1e6
+    assert (
+        isinstance(found["short.py"]["seconds_a_step"], float) and found["short.py"]["memory"] > 1e6
+    )
 
 
 def test_without_node_the_ledger_says_that_the_script_is_not_certified(
@@ -208,9 +237,13 @@ def test_without_node_the_ledger_says_that_the_script_is_not_certified(
         found = ledger.measure(tmp_path, cases, {}, only=["microgpt.js"])
         assert found["microgpt.js"]["why"] == "it was different"
     monkeypatch.setattr(ledger.shutil, "which", lambda name: None)
-    ledger.write(tmp_path, tmp_path / "docs", ledger.measure(tmp_path, cases, {}, only=["microgpt.js"]))
+    ledger.write(
+        tmp_path, tmp_path / "docs", ledger.measure(tmp_path, cases, {}, only=["microgpt.js"])
+    )
     assert "not certified: there was no node" in (tmp_path / "LEDGER.md").read_text()
-    assert "microgpt.js is not certified: there was no node" in ledger.stale(tmp_path, tmp_path / "docs")
+    assert "microgpt.js is not certified: there was no node" in ledger.stale(
+        tmp_path, tmp_path / "docs"
+    )
 
 
 def test_measuring_one_edition_keeps_what_is_recorded_of_the_others(tmp_path: Path) -> None:
@@ -218,8 +251,12 @@ def test_measuring_one_edition_keeps_what_is_recorded_of_the_others(tmp_path: Pa
     for name in ("short.py", "ladder/1_counts.py"):
         (tmp_path / name).write_text("print(1)\n")
     (tmp_path / "ledger.json").write_text('{"short.py": {"sha256": "kept"}}')
-    found = ledger.measure(tmp_path, cases_for([("two names", b"al\nbo\n")]), {}, only=["ladder/1_counts.py"])
-    assert found["short.py"] == {"sha256": "kept"} and len(found["ladder/1_counts.py"]["sha256"]) == 64
+    found = ledger.measure(
+        tmp_path, cases_for([("two names", b"al\nbo\n")]), {}, only=["ladder/1_counts.py"]
+    )
+    assert (
+        found["short.py"] == {"sha256": "kept"} and len(found["ladder/1_counts.py"]["sha256"]) == 64
+    )
 
 
 def test_editions_run_as_plain_scripts(tmp_path: Path) -> None:

@@ -35,23 +35,30 @@ def test_a_family_has_its_skeleton_its_holes_and_its_places() -> None:
 
 def test_the_helpers_own_lines_are_counted() -> None:
     body = "".join(f"    y{i} = x + {i}\n" for i in range(6))
-    source = "".join(f"def {name}(x):\n{body}    return {name}_table[y5]\n\n" for name in ("f", "g", "h"))
+    source = "".join(
+        f"def {name}(x):\n{body}    return {name}_table[y5]\n\n" for name in ("f", "g", "h")
+    )
     family = next(f for f in find(source) if f.kind == "functions")
     assert family.lines_now == 24
-    assert family.lines_after == 8 + 3 + 3  # the body once, the function around it, one line for each
+    assert (
+        family.lines_after == 8 + 3 + 3
+    )  # the body once, the function around it, one line for each
     assert family.saving == 10
 
 
 def test_docstrings_are_not_counted_as_saved() -> None:
     source = "".join(
-        f'def {n}(x):\n    """One.\n\n    Two.\n    """\n    y = look(x)\n    return {n}_of(y)\n\n' for n in "abc"
+        f'def {n}(x):\n    """One.\n\n    Two.\n    """\n    y = look(x)\n    return {n}_of(y)\n\n'
+        for n in "abc"
     )
     family = next(f for f in find(source) if f.kind == "functions")
     assert (family.lines_now, family.lines_after) == (21, 3 + 3 + 3 + 12)
 
 
 def test_two_lines_that_repeat_save_nothing_and_are_said_to() -> None:
-    families = find("first = compute(alpha, mode=plain + deep)\nother()\nsecond = compute(beta, mode=plain + deep)\n")
+    families = find(
+        "first = compute(alpha, mode=plain + deep)\nother()\nsecond = compute(beta, mode=plain + deep)\n"
+    )
     assert members(families, 1, 3).saving == -2
     assert "saves no line (-2)" in render(families)
 
@@ -71,7 +78,9 @@ def test_different_shapes_are_no_family() -> None:
     assert find("x = 1\nimport os\nprint(os.name)\n") == []
 
 
-def test_what_is_not_python_is_a_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_python_is_a_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(DataError, match="not a Python program"):
         find("def (:\n")
     (tmp_path / "bad.py").write_text("def (:\n")
@@ -82,8 +91,12 @@ def test_what_is_not_python_is_a_clear_error(tmp_path: Path, capsys: pytest.Capt
     capsys.readouterr()
 
 
-def test_the_command_prints_text_and_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "p.py").write_text("".join(f"table['{c}'] = matrix(rows, columns)\n" for c in "abcdef"))
+def test_the_command_prints_text_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.py").write_text(
+        "".join(f"table['{c}'] = matrix(rows, columns)\n" for c in "abcdef")
+    )
     assert main(["journey", "analyze", str(tmp_path / "p.py")]) == 0
     assert "6 statements: saves 4 lines" in capsys.readouterr().out
     assert main(["journey", "analyze", str(tmp_path / "p.py"), "--json"]) == 0

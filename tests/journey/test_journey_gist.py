@@ -23,7 +23,9 @@ from microgpt.journey.gist import Gist, prepare, publish
 from microgpt.verify.programs import Program
 from microgpt.verify.verifier import Verifier, cases_for
 
-PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))["operations"]
+PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))[
+    "operations"
+]
 
 
 def json_schema(described: Any) -> Any:
@@ -32,7 +34,11 @@ def json_schema(described: Any) -> Any:
         return [json_schema(one) for one in described]
     if not isinstance(described, dict):
         return described
-    found = {name: json_schema(value) for name, value in described.items() if name not in ("nullable", "example")}
+    found = {
+        name: json_schema(value)
+        for name, value in described.items()
+        if name not in ("nullable", "example")
+    }
     if described.get("nullable"):
         found["type"] = [described["type"], "null"]
     if "properties" in described and "type" in described:
@@ -40,7 +46,9 @@ def json_schema(described: Any) -> Any:
     return found
 
 
-CREATE, UPDATE = (json_schema(PUBLISHED[name]) for name in ("POST /gists", "PATCH /gists/{gist_id}"))
+CREATE, UPDATE = (
+    json_schema(PUBLISHED[name]) for name in ("POST /gists", "PATCH /gists/{gist_id}")
+)
 TOKEN = "secret-token"
 
 
@@ -59,7 +67,11 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self, status: int, body: dict[str, Any], **headers: str) -> None:
         raw = json.dumps(body).encode()
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(raw)), **headers}.items():
+        for name, value in {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(raw)),
+            **headers,
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw)
@@ -126,13 +138,18 @@ def test_a_gist_is_created_and_changed(server: GistServer) -> None:
     publish(GIST, address(server), {"GITHUB_TOKEN": TOKEN}, secret=True)
     assert server.gists["id1"]["public"] is False
     changed_gist = Gist("another", {"short.py": "print(2)\n"})
-    assert publish(changed_gist, address(server), {"GITHUB_TOKEN": TOKEN}, update="id0") == "https://gist.example/id0"
+    assert (
+        publish(changed_gist, address(server), {"GITHUB_TOKEN": TOKEN}, update="id0")
+        == "https://gist.example/id0"
+    )
     assert server.gists["id0"]["description"] == "another"
     assert server.requests == [("POST", "/gists"), ("POST", "/gists"), ("PATCH", "/gists/id0")]
 
 
 def test_without_a_token_nothing_is_sent(server: GistServer) -> None:
-    with pytest.raises(MissingPartError, match="needs a token in the environment variable GITHUB_TOKEN"):
+    with pytest.raises(
+        MissingPartError, match="needs a token in the environment variable GITHUB_TOKEN"
+    ):
         publish(GIST, address(server), {})
     assert server.requests == []
 
@@ -157,17 +174,32 @@ def test_a_program_that_is_not_the_same_gets_no_certificate(tmp_path: Path) -> N
     edition = tmp_path / "walk.py"
     edition.write_text(changed(small_reference(), *STACK_WALK))
     original = Program("the small reference", small_reference())
-    verdict = Verifier(original).verify(Program("walk.py", edition.read_text()), cases_for([("names", DATA)], steps=2))
+    verdict = Verifier(original).verify(
+        Program("walk.py", edition.read_text()), cases_for([("names", DATA)], steps=2)
+    )
     with pytest.raises(DataError, match="not shown to be the same"):
         prepare(edition, verdict)
 
 
 def test_the_command_writes_a_folder_whose_program_runs_and_publishes_only_when_told(
-    server: GistServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: GistServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
     edition, folder = str(EDITIONS / "golf.py"), tmp_path / "gist"
-    flags = ["journey", "gist", edition, "-o", str(folder), "--steps", "1", "--api", address(server)]
+    flags = [
+        "journey",
+        "gist",
+        edition,
+        "-o",
+        str(folder),
+        "--steps",
+        "1",
+        "--api",
+        address(server),
+    ]
     assert main(flags) == 0
     assert server.requests == []
     readme = (folder / "README.md").read_text()
@@ -177,7 +209,10 @@ def test_the_command_writes_a_folder_whose_program_runs_and_publishes_only_when_
     (folder / "input.txt").write_bytes(DATA)
     short = source.replace("S:=1000", "S:=1")
     assert (
-        "sample 20" in subprocess.run([sys.executable, "-c", short], cwd=folder, capture_output=True, text=True).stdout
+        "sample 20"
+        in subprocess.run(
+            [sys.executable, "-c", short], cwd=folder, capture_output=True, text=True
+        ).stdout
     )
     capsys.readouterr()
     assert main([*flags, "--publish"]) == 0

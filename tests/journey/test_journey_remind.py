@@ -38,7 +38,9 @@ def test_a_reminder_says_what_changed_since_the_last_one(tmp_path: Path) -> None
     assert remind.remind(copy, state).changes == []
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("30s", 30), ("10m", 600), ("1h", 3600), ("2d", 172_800)])
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30s", 30), ("10m", 600), ("1h", 3600), ("2d", 172_800)]
+)
 def test_times_are_read(text: str, seconds: int) -> None:
     assert remind.seconds_of(text) == seconds
 
@@ -80,7 +82,9 @@ def crontab() -> str:
         pytest.skip("there is no crontab on this system")
     before = subprocess.run([program, "-l"], capture_output=True, text=True)
     yield program
-    subprocess.run([program, "-"], input=before.stdout if before.returncode == 0 else "", text=True, check=True)
+    subprocess.run(
+        [program, "-"], input=before.stdout if before.returncode == 0 else "", text=True, check=True
+    )
 
 
 def test_the_users_crontab_gets_the_line_and_loses_it_again(crontab: str, tmp_path: Path) -> None:
@@ -123,7 +127,9 @@ def test_systemd_units_are_valid_and_go_away_again(tmp_path: Path) -> None:
     assert "OnCalendar=hourly" in timer.read_text()
     assert sys.executable in service.read_text()
     if analyze := shutil.which("systemd-analyze"):
-        checked = subprocess.run([analyze, "verify", "--user", str(timer)], capture_output=True, text=True)
+        checked = subprocess.run(
+            [analyze, "verify", "--user", str(timer)], capture_output=True, text=True
+        )
         assert "Unknown" not in checked.stderr and "Failed to parse" not in checked.stderr
     remind.change_systemd(EDITIONS, state, False, folder)
     assert list(folder.iterdir()) == []

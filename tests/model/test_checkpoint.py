@@ -62,7 +62,11 @@ def test_the_official_reader_finds_the_same_tensors_and_metadata(model, data, tm
     assert path.read_bytes() == data
     tensors = safetensors.numpy.load_file(path)
     names = list(model.config.shapes(model.tokenizer.vocab_size))
-    for prefix, numbers in (("", model.state.parameters), ("m.", model.state.m), ("v.", model.state.v)):
+    for prefix, numbers in (
+        ("", model.state.parameters),
+        ("m.", model.state.m),
+        ("v.", model.state.v),
+    ):
         flat = numpy.concatenate([tensors.pop(prefix + name).ravel() for name in names])
         assert flat.dtype == numpy.float64
         assert flat.tobytes() == numbers.tobytes()
@@ -130,7 +134,9 @@ def test_an_alphabet_of_many_characters_still_fits_the_header(count):
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("part", ["parameters", "m", "v"])
-def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(model, data, tmp_path, part, value):
+def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(
+    model, data, tmp_path, part, value
+):
     path = tmp_path / "model.safetensors"
     path.write_bytes(data)
     planted = from_bytes(data)
@@ -180,7 +186,9 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
             lambda: data[:c] + data[a:b] + data[c:],
             lambda: data[:a] + bytes(b - a) + data[b:],
             lambda: rng.randbytes(8) + data[8:],
-            lambda: struct.pack("<Q", rng.choice([0, 1, len(data), 2**32, 2**63, 2**64 - 1])) + data[8:],
+            lambda: (
+                struct.pack("<Q", rng.choice([0, 1, len(data), 2**32, 2**63, 2**64 - 1])) + data[8:]
+            ),
         ]
     )()
 
@@ -250,7 +258,9 @@ def test_mutants_are_checkpoint_errors_or_models_and_never_slow(data, mutate, co
         {"config": "[]"},
         {"config": "{}"},
     ],
-    ids=lambda entries: " ".join(f"{k}={v[:30]}" for k, v in entries.items()).encode("ascii", "replace").decode(),
+    ids=lambda entries: (
+        " ".join(f"{k}={v[:30]}" for k, v in entries.items()).encode("ascii", "replace").decode()
+    ),
 )
 def test_a_forged_entry_with_a_fitting_hash_is_refused(data, entries):
     with pytest.raises(CheckpointError):
@@ -260,13 +270,20 @@ def test_a_forged_entry_with_a_fitting_hash_is_refused(data, entries):
 @pytest.mark.parametrize("digest", ["\\ud800" * 64, "\\u00e9" * 64, "", "0" * 64, "A" * 64])
 def test_what_is_no_hash_is_refused(data, digest):
     header, payload = opened(data)
-    text = data[8 : -len(payload)].replace(header["__metadata__"]["sha256"].encode(), digest.encode())
+    text = data[8 : -len(payload)].replace(
+        header["__metadata__"]["sha256"].encode(), digest.encode()
+    )
     with pytest.raises(CheckpointError, match="SHA-256"):
         from_bytes(len(text).to_bytes(8, "little") + text + payload)
 
 
 def test_bad_offsets_with_a_fitting_hash_are_refused(data):
-    for name, offsets in (("wpe", [0, 8]), ("wte", [0, 2**63]), ("wte", [8, 0]), ("lm_head", [-8, 0])):
+    for name, offsets in (
+        ("wpe", [0, 8]),
+        ("wte", [0, 2**63]),
+        ("wte", [8, 0]),
+        ("lm_head", [-8, 0]),
+    ):
         header, payload = opened(data)
         header[name]["data_offsets"] = offsets
         with pytest.raises(CheckpointError):
@@ -285,9 +302,14 @@ def test_nasty_headers_take_no_more_than_the_file_and_32_mb(data, tmp_path):
         b"1" * full,
     ]
     files = [len(h).to_bytes(8, "little") + h for h in headers]
-    files += [forged(data, alphabet='"' + "a" * (3 << 20) + '"'), forged(data, config="[" * (3 << 20))]
+    files += [
+        forged(data, alphabet='"' + "a" * (3 << 20) + '"'),
+        forged(data, config="[" * (3 << 20)),
+    ]
     config = opened(data)[0]["__metadata__"]["config"]
-    files += [forged(data, config=json.dumps(json.loads(config) | {"n_embd": 65_536, "n_layer": 256}))]
+    files += [
+        forged(data, config=json.dumps(json.loads(config) | {"n_embd": 65_536, "n_layer": 256}))
+    ]
     path = tmp_path / "model.safetensors"
     for i, content in enumerate(files):
         path.write_bytes(content)
@@ -373,6 +395,8 @@ for name, args in events:
         print(name, args)
 print(len(events))
 """
-    ran = subprocess.run([sys.executable, "-c", script, good, bad], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", script, good, bad], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip().isdigit(), f"beside opening the file: {ran.stdout}"
     assert int(ran.stdout) >= 2, "the hook saw nothing"

@@ -23,7 +23,10 @@ from microgpt import cli, corpus
 from microgpt.errors import ConfigError, DataError, InputError, PermissionDeniedError
 from microgpt.tokenizer import Tokenizer
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("ab \t\n\r\x0b\x0c\x1c\x85\u2028\u3000\0"))
+TEXT = st.text(
+    st.characters(exclude_categories=["Cs"])
+    | st.sampled_from("ab \t\n\r\x0b\x0c\x1c\x85\u2028\u3000\0")
+)
 
 
 def as_the_script_reads(path: Path) -> list[str]:
@@ -106,7 +109,9 @@ def test_the_text_is_read_as_documented_from_files_and_standard_input(tmp_path, 
     assert corpus.from_iterable(path).documents == documents
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), "ascii"))
     assert corpus.read(["-"]).documents == documents
-    assert corpus.read([str(path), str(path)], dedupe=True).documents == list(dict.fromkeys(documents))
+    assert corpus.read([str(path), str(path)], dedupe=True).documents == list(
+        dict.fromkeys(documents)
+    )
 
 
 INVALID = {
@@ -130,14 +135,18 @@ def test_invalid_utf8_names_line_and_byte(tmp_path, capsys, name):
     path.write_bytes(content)
     assert cli.main(["train", str(path), "-o", str(tmp_path / "x.safetensors")]) == 65
     shown = capsys.readouterr().err
-    assert f"where: {path}, line {line}, byte {byte} of the line, byte {of_file} of the file" in shown
+    assert (
+        f"where: {path}, line {line}, byte {byte} of the line, byte {of_file} of the file" in shown
+    )
     assert f"0x{content[of_file - 1]:02x}" in shown
     encoding = name[:6] if name.startswith("UTF") else "LATIN1"
     assert f"fix: convert it: iconv -f {encoding} -t UTF-8" in shown
     assert os.listdir(tmp_path) == ["list.txt"]
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b" \n\t\r\n\x0b", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b" \n\t\r\n\x0b", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"]
+)
 def test_a_text_without_documents_is_a_data_error(tmp_path, content):
     path = tmp_path / "list.txt"
     path.write_bytes(content)
@@ -180,7 +189,17 @@ def test_an_unreadable_file_is_a_permission_error(tmp_path):
 
 
 def test_standard_input_may_be_a_pipe_and_closed_is_an_input_error(tmp_path, monkeypatch):
-    ran = command("train", "-", *TINY_FLAGS, "--steps", "1", "--samples", "0", cwd=tmp_path, input="anna\nbob\n")
+    ran = command(
+        "train",
+        "-",
+        *TINY_FLAGS,
+        "--steps",
+        "1",
+        "--samples",
+        "0",
+        cwd=tmp_path,
+        input="anna\nbob\n",
+    )
     assert ran.returncode == 0, ran.stderr
     assert os.listdir(tmp_path) == ["model.safetensors"]
     monkeypatch.setattr("sys.stdin", None)
@@ -201,7 +220,9 @@ def test_a_line_of_10_mb_costs_about_a_second_at_most(tmp_path):
     run = session(documents)
     while run.step < 4:
         next(run.run(lambda: False))
-    assert time.process_time() - began < 2.0  # 0.3 s where measured; quadratic work would take hours
+    assert (
+        time.process_time() - began < 2.0
+    )  # 0.3 s where measured; quadratic work would take hours
 
 
 def test_a_list_of_20_000_different_letters_is_learned(tmp_path):

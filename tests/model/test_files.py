@@ -212,7 +212,9 @@ def test_traps_under_the_temporary_name_are_neither_opened_nor_followed(target):
         assert not temporary.exists()
 
 
-@pytest.mark.parametrize("where", ["folder", "fifo", "loop", "missing/file", "", "nul\0byte", "/", "/dev/null"])
+@pytest.mark.parametrize(
+    "where", ["folder", "fifo", "loop", "missing/file", "", "nul\0byte", "/", "/dev/null"]
+)
 def test_what_cannot_be_a_file_is_refused_before_anything_is_made(tmp_path, where):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "fifo")
@@ -248,7 +250,9 @@ def test_a_file_larger_than_memory_is_an_input_error(tmp_path):
 # ---- R8: locks, readers ---------------------------------------------------------------------------
 
 
-def test_the_second_trainer_exits_75_naming_the_first_and_a_killed_one_holds_nothing(tmp_path, monkeypatch, capsys):
+def test_the_second_trainer_exits_75_naming_the_first_and_a_killed_one_holds_nothing(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("\n".join(NAMES))
     arguments = ["train", "list.txt", *TINY_FLAGS, "-q", "--steps"]
@@ -271,7 +275,11 @@ def test_the_second_trainer_exits_75_naming_the_first_and_a_killed_one_holds_not
 
 
 def test_a_lock_excludes_this_process_too_and_names_the_path(target):
-    with files.lock(target), pytest.raises(BusyError, match=f"pid {os.getpid()}") as raised, files.lock(target):
+    with (
+        files.lock(target),
+        pytest.raises(BusyError, match=f"pid {os.getpid()}") as raised,
+        files.lock(target),
+    ):
         pytest.fail("locked twice")
     assert raised.value.where == str(target)
     with files.lock(target):

@@ -22,11 +22,16 @@ def model() -> MicroGPT:
 
 def test_arguments_and_defaults_are_those_of_config() -> None:
     ours = {name: p.default for name, p in inspect.signature(MicroGPT).parameters.items()}
-    assert ours == {item.name: item.default for item in fields(Config)} | {"engine": "auto", "threads": 0}
+    assert ours == {item.name: item.default for item in fields(Config)} | {
+        "engine": "auto",
+        "threads": 0,
+    }
 
 
 def test_constructor_only_stores_and_parameters_come_back_as_given() -> None:
-    model = MicroGPT(n_embd=7, n_head=2, block_size="auto", learning_rate=-1)  # nonsense, found by fit
+    model = MicroGPT(
+        n_embd=7, n_head=2, block_size="auto", learning_rate=-1
+    )  # nonsense, found by fit
     assert model.get_params()["n_embd"] == 7
     assert model.set_params(n_embd=8).n_embd == 8
     assert repr(model) == "MicroGPT(n_embd=8, n_head=2, block_size='auto', learning_rate=-1)"
@@ -43,14 +48,18 @@ def test_grid_search_of_scikit_learn_runs_over_it_and_picks_the_better_model() -
     except ImportError:
         skip_or_fail("sklearn", "scikit-learn is not installed")
     documents = TINY_DOCUMENTS * 3
-    search = GridSearchCV(MicroGPT(**TINY), {"learning_rate": [1e-6, 0.05]}, cv=2, error_score="raise")
+    search = GridSearchCV(
+        MicroGPT(**TINY), {"learning_rate": [1e-6, 0.05]}, cv=2, error_score="raise"
+    )
     search.fit(documents)
     assert search.best_params_ == {"learning_rate": 0.05}
     assert search.best_estimator_.score(documents) == pytest.approx(search.score(documents))
     assert clone(MicroGPT(seed=3)).get_params() == MicroGPT(seed=3).get_params()
 
 
-def test_fit_takes_iterables_and_paths_and_refuses_a_string(tmp_path: Path, model: MicroGPT) -> None:
+def test_fit_takes_iterables_and_paths_and_refuses_a_string(
+    tmp_path: Path, model: MicroGPT
+) -> None:
     (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS) + "\n")
     expected = model.engine_.state()
     for documents in (
@@ -83,9 +92,13 @@ def test_a_saved_model_is_the_same_model(tmp_path: Path, model: MicroGPT) -> Non
     assert path.read_bytes() == (tmp_path / "n.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("twin", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+@pytest.mark.parametrize(
+    "twin", [copy.copy, copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
 @pytest.mark.parametrize("engine", ["scalar", "exact", "fast"])
-def test_a_copied_or_pickled_model_is_the_same_model_and_goes_its_own_way(tmp_path: Path, engine, twin) -> None:
+def test_a_copied_or_pickled_model_is_the_same_model_and_goes_its_own_way(
+    tmp_path: Path, engine, twin
+) -> None:
     if not has_engine(engine):
         skip_or_fail(engine, f"the engine {engine} is not installed")
     model = MicroGPT(**TINY, engine=engine, threads=1).fit(TINY_DOCUMENTS)
@@ -105,13 +118,20 @@ def test_a_copied_or_pickled_model_is_the_same_model_and_goes_its_own_way(tmp_pa
 
 def test_an_untrained_model_and_a_subclass_are_pickled_with_all_they_hold() -> None:
     found = pickle.loads(pickle.dumps(Named(n_embd=8, block_size="auto")))
-    assert type(found) is Named and found.get_params() == Named(n_embd=8, block_size="auto").get_params()
+    assert (
+        type(found) is Named
+        and found.get_params() == Named(n_embd=8, block_size="auto").get_params()
+    )
     with pytest.raises(NotFittedError, match="not trained yet"):
         found.sample(1)
     found = copy.deepcopy(found.set_params(**TINY)).fit(TINY_DOCUMENTS)
     found.label = "tiny"
     again = pickle.loads(pickle.dumps(found))
-    assert type(again) is Named and again.label == "tiny" and again.sample(5, seed=1) == found.sample(5, seed=1)
+    assert (
+        type(again) is Named
+        and again.label == "tiny"
+        and again.sample(5, seed=1) == found.sample(5, seed=1)
+    )
 
 
 class Named(MicroGPT):
@@ -120,7 +140,9 @@ class Named(MicroGPT):
     label = ""
 
 
-def test_a_pickled_model_of_a_file_knows_the_training_list_as_the_loaded_one_does(tmp_path: Path) -> None:
+def test_a_pickled_model_of_a_file_knows_the_training_list_as_the_loaded_one_does(
+    tmp_path: Path,
+) -> None:
     source = tmp_path / "list.txt"
     source.write_text("\n".join(TINY_DOCUMENTS))
     MicroGPT(**TINY).fit(source).save(tmp_path / "m.safetensors")
@@ -141,9 +163,13 @@ def test_cross_validation_in_other_processes_brings_trained_models_back() -> Non
     except ImportError:
         skip_or_fail("sklearn", "scikit-learn is not installed")
     documents = TINY_DOCUMENTS * 3
-    found = cross_validate(MicroGPT(**TINY), documents, cv=2, n_jobs=2, return_estimator=True, error_score="raise")
+    found = cross_validate(
+        MicroGPT(**TINY), documents, cv=2, n_jobs=2, return_estimator=True, error_score="raise"
+    )
     half = len(documents) // 2
-    for model, mean, part in zip(found["estimator"], found["test_score"], (documents[:half], documents[half:])):
+    for model, mean, part in zip(
+        found["estimator"], found["test_score"], (documents[:half], documents[half:])
+    ):
         assert model.score(part) == mean
         assert len(model.losses_) == 12
         with pytest.raises(NotFittedError):
@@ -151,7 +177,12 @@ def test_cross_validation_in_other_processes_brings_trained_models_back() -> Non
 
 
 def test_an_untrained_model_says_so() -> None:
-    for use in (lambda m: m.sample(1), lambda m: m.score(["a"]), lambda m: m.explain("a"), lambda m: m.save("x")):
+    for use in (
+        lambda m: m.sample(1),
+        lambda m: m.score(["a"]),
+        lambda m: m.explain("a"),
+        lambda m: m.save("x"),
+    ):
         with pytest.raises(NotFittedError, match="not trained yet"):
             use(MicroGPT())
 
@@ -194,6 +225,8 @@ def test_to_torch_gives_the_same_logits_and_its_own_samples(model: MicroGPT) -> 
     module = model.to_torch()
     tokens = model.tokenizer_.encode("cab")
     logits, loss = module(torch.tensor([tokens[:-1]]), torch.tensor([tokens[1:]]))
-    assert logits[0].softmax(-1).tolist()[-1] == pytest.approx(model.predict_proba("cab"), rel=1e-12)
+    assert logits[0].softmax(-1).tolist()[-1] == pytest.approx(
+        model.predict_proba("cab"), rel=1e-12
+    )
     assert loss.item() == pytest.approx(model.explain("cab").loss, rel=1e-12)
     assert len(module.generate(7)) == 7

@@ -44,7 +44,9 @@ class Recording(Watched):
 def data_states(pending: list[bytes]) -> Iterator[bytes]:
     """What unsynced blocks can be on disk: each kept, zeroed, or (at the end) missing."""
     for fate in product(("kept", "zeroed"), repeat=len(pending)):
-        content = b"".join(block if f == "kept" else bytes(len(block)) for f, block in zip(fate, pending))
+        content = b"".join(
+            block if f == "kept" else bytes(len(block)) for f, block in zip(fate, pending)
+        )
         for length in {sum(map(len, pending[:n])) for n in range(len(pending) + 1)}:
             yield content[:length]
 
@@ -100,7 +102,9 @@ def power_losses(path: Path, old: bytes | None, forgotten: int = -1) -> tuple[in
         for content in disk_states(system.events[:n], str(path), old):
             states += 1
             if content != NEW and (done or content != old):
-                bad.append(f"after {n} of {len(system.events)} calls: {content[:40] if content else content!r}")
+                bad.append(
+                    f"after {n} of {len(system.events)} calls: {content[:40] if content else content!r}"
+                )
     return states, bad, system.syncs
 
 
@@ -116,4 +120,6 @@ def test_no_fsync_can_be_left_out(tmp_path, old):
     _, _, syncs = power_losses(tmp_path / "model", old)
     assert syncs == 2, "the file, then its folder"
     for forgotten in range(syncs):
-        assert power_losses(tmp_path / "model", old, forgotten)[1], f"leaving out fsync {forgotten} went unnoticed"
+        assert power_losses(tmp_path / "model", old, forgotten)[1], (
+            f"leaving out fsync {forgotten} went unnoticed"
+        )

@@ -28,7 +28,9 @@ def test_samples_are_those_of_the_reference_with_the_same_seed(model: MicroGPT) 
     rng, c = random.Random(9), model.config_
     expected = [
         model.tokenizer_.decode(
-            reference.sample(engine._weights, c.n_layer, c.n_head, c.block_size, model.tokenizer_.bos, 0.8, rng)
+            reference.sample(
+                engine._weights, c.n_layer, c.n_head, c.block_size, model.tokenizer_.bos, 0.8, rng
+            )
         )
         for _ in range(30)
     ]
@@ -83,10 +85,19 @@ def test_every_string_begins_with_the_prefix_and_none_costs_coins_for_it(model: 
 
 def test_filters_hold_together(model: MicroGPT) -> None:
     found = model.sample(
-        5, temperature=1.5, match="[ab].*", min_len=2, max_len=4, novel=["ab", "ba"], unique=True, seed=1
+        5,
+        temperature=1.5,
+        match="[ab].*",
+        min_len=2,
+        max_len=4,
+        novel=["ab", "ba"],
+        unique=True,
+        seed=1,
     )
     assert len(set(found)) == len(found) == 5
-    assert all(text[0] in "ab" and 2 <= len(text) <= 4 and text not in ("ab", "ba") for text in found)
+    assert all(
+        text[0] in "ab" and 2 <= len(text) <= 4 and text not in ("ab", "ba") for text in found
+    )
 
 
 def test_novel_leaves_out_the_training_list(model: MicroGPT) -> None:
@@ -101,7 +112,9 @@ def test_fewer_strings_come_back_when_such_strings_do_not_exist(model: MicroGPT)
 
 
 def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
-    with pytest.raises(ConfigError, match="the prefix has 5 characters, and the model makes at most 5"):
+    with pytest.raises(
+        ConfigError, match="the prefix has 5 characters, and the model makes at most 5"
+    ):
         model.sample(1, prefix="ababa")
     with pytest.raises(DataError, match="not in the model's alphabet"):
         model.sample(1, prefix="z")
@@ -111,7 +124,9 @@ def test_a_length_beyond_the_block_is_refused_and_the_blocks_own_is_made(model: 
     block = model.config_.block_size
     found = model.sample(3, min_len=block, temperature=2.0, seed=1)
     assert [len(text) for text in found] == [block] * 3
-    with pytest.raises(ConfigError, match=f"min_len is {block + 1}, but the model makes at most {block} characters"):
+    with pytest.raises(
+        ConfigError, match=f"min_len is {block + 1}, but the model makes at most {block} characters"
+    ):
         model.sample(3, min_len=block + 1)
 
 
@@ -139,5 +154,7 @@ def test_a_call_with_few_coins_makes_few_documents(model: MicroGPT) -> None:
     some = model.engine_.generate(100, coins, [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False)
     assert 2 <= len(some.documents) < 100
     assert some.coins_used == sum(len(d) + (len(d) < TINY["block_size"]) for d in some.documents)
-    none = model.engine_.generate(100, array("d", coins[:1]), [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False)
+    none = model.engine_.generate(
+        100, array("d", coins[:1]), [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False
+    )
     assert none.documents == [] and none.coins_used == 0

@@ -24,16 +24,24 @@ def test_probabilities_of_all_strings_sum_to_one(model: MicroGPT) -> None:
     block_size = model.config_.block_size
     letters = model.tokenizer_.alphabet
     # Strings that fill the block are cut before their end mark: they stand for all that go on from there.
-    everything = ["".join(text) for n in range(block_size + 1) for text in itertools.product(letters, repeat=n)]
+    everything = [
+        "".join(text)
+        for n in range(block_size + 1)
+        for text in itertools.product(letters, repeat=n)
+    ]
     found = list(score(model.engine_, model.tokenizer_, model.config_, everything, lambda: False))
-    assert math.fsum(math.exp(one.log_probability) for one in found) == pytest.approx(1.0, abs=1e-12)
+    assert math.fsum(math.exp(one.log_probability) for one in found) == pytest.approx(
+        1.0, abs=1e-12
+    )
     assert [one.cut for one in found] == [len(text) >= block_size for text in everything]
 
 
 def test_a_score_is_the_reference_loss_of_the_string(model: MicroGPT) -> None:
     weights, numbers = {}, iter(model.engine_.state().parameters)
     for name, (rows, columns) in model.config_.shapes(model.tokenizer_.vocab_size).items():
-        weights[name] = [[reference.Value(next(numbers)) for _ in range(columns)] for _ in range(rows)]
+        weights[name] = [
+            [reference.Value(next(numbers)) for _ in range(columns)] for _ in range(rows)
+        ]
     for text in ("ab", "cab", "", "abcab"):
         tokens = reference.encode(text, list(model.tokenizer_.alphabet))
         n = min(model.config_.block_size, len(tokens) - 1)
@@ -77,7 +85,9 @@ def test_baselines_on_the_published_list_are_the_known_ones(shared: object) -> N
     losses = NGrams(tokens[1000:], 27).losses(tokens[:1000], 16)
     known = {"uniform": 3.30, "2-gram": 2.46, "3-gram": 2.23, "4-gram": 2.07, "5-gram": 2.02}
     for name, loss in known.items():
-        assert losses[name] == pytest.approx(loss, abs=0.05), name  # other 1,000 names were held out there
+        assert losses[name] == pytest.approx(loss, abs=0.05), (
+            name
+        )  # other 1,000 names were held out there
 
 
 def test_a_model_that_learned_one_string_finds_it_probable() -> None:

@@ -26,7 +26,9 @@ def start(**changes: object) -> Session:
 def finish(session: Session, steps: int | None = None) -> list[float]:
     """Train to the end, or for some steps; the losses."""
     last = session.config.num_steps if steps is None else steps
-    return [step.loss for block in session.run(lambda: session.step >= last, every=1) for step in block]
+    return [
+        step.loss for block in session.run(lambda: session.step >= last, every=1) for step in block
+    ]
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,7 +67,19 @@ def test_blocks_of_any_size_give_the_same_losses() -> None:
 
 def test_command_line_and_python_train_the_same_model_for_the_same_seed(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
-    flags = ["--n-embd", "4", "--n-head", "2", "--block-size", "5", "--steps", "12", "--seed", "5", "-q"]
+    flags = [
+        "--n-embd",
+        "4",
+        "--n-head",
+        "2",
+        "--block-size",
+        "5",
+        "--steps",
+        "12",
+        "--seed",
+        "5",
+        "-q",
+    ]
     model = str(tmp_path / "list.safetensors")
     assert main(["train", str(tmp_path / "list.txt"), "-o", model, *flags]) == 0
     ours = MicroGPT(**TINY, seed=5).fit(TINY_DOCUMENTS)
@@ -108,5 +122,7 @@ def test_block_size_auto_fits_the_longest_document_and_its_end_mark() -> None:
 
 
 def test_the_learning_rate_falls_linearly_to_zero_after_the_last_step() -> None:
-    rates = [step.learning_rate for block in start(num_steps=4).run(lambda: False) for step in block]
+    rates = [
+        step.learning_rate for block in start(num_steps=4).run(lambda: False) for step in block
+    ]
     assert rates == [0.01, 0.0075, 0.005, 0.0025]

@@ -1,5 +1,6 @@
-// Runs the fast engine without Python, for the sanitizers: all instruction sets, odd shapes, threads, stops at any
-// moment. Exits 1 where two runs that must agree to the bit do not, or the loss does not fall.
+// Runs the fast engine without Python, for the sanitizers: all instruction sets, odd shapes,
+// threads, stops at any moment. Exits 1 where two runs that must agree to the bit do not, or the
+// loss does not fall.
 //   g++ -std=c++20 -g -O1 -fsanitize=thread ... (tests/native/fast_sanitize.sh)
 #include <cmath>
 #include <cstdio>
@@ -29,7 +30,8 @@ Texts texts(std::mt19937& random, int count, int longest, int vocab_size) {
     for (int i = 0; i < count; i++) {
         std::vector<int32_t> text{vocab_size - 1};
         for (int n = static_cast<int>(random() % static_cast<unsigned>(longest + 1)); n > 0; n--) {
-            text.push_back(static_cast<int32_t>(random() % static_cast<unsigned>(std::min(vocab_size, 4))));
+            text.push_back(
+                static_cast<int32_t>(random() % static_cast<unsigned>(std::min(vocab_size, 4))));
         }
         text.push_back(vocab_size - 1);
         result.push_back(text);
@@ -42,8 +44,8 @@ bool later(void* count) { return --*static_cast<int*>(count) < 0; }
 
 Outcome train(const Settings& s, const Texts& batch, int patience) {
     const size_t n = static_cast<size_t>(s.n_embd);
-    const size_t count =
-        n * static_cast<size_t>(2 * s.vocab_size + s.block_size) + 12 * n * n * static_cast<size_t>(s.n_layer);
+    const size_t count = n * static_cast<size_t>(2 * s.vocab_size + s.block_size) +
+                         12 * n * n * static_cast<size_t>(s.n_layer);
     std::mt19937 random(7);
     std::normal_distribution<double> normal(0.0, 0.2);
     std::vector<double> p(count), zero(count, 0.0);
@@ -72,8 +74,9 @@ Outcome train(const Settings& s, const Texts& batch, int patience) {
 int main() {
     std::mt19937 random(1);
     int bad = 0, cases = 0;
-    const int shapes[][5] = {{1, 4, 16, 16, 27}, {2, 4, 32, 9, 30},  {2, 3, 21, 12, 5}, {1, 1, 5, 40, 2},
-                             {3, 2, 66, 20, 80}, {1, 4, 64, 16, 17}, {1, 6, 6, 1, 1},   {1, 2, 128, 33, 49}};
+    const int shapes[][5] = {{1, 4, 16, 16, 27}, {2, 4, 32, 9, 30},  {2, 3, 21, 12, 5},
+                             {1, 1, 5, 40, 2},   {3, 2, 66, 20, 80}, {1, 4, 64, 16, 17},
+                             {1, 6, 6, 1, 1},    {1, 2, 128, 33, 49}};
     for (const std::string& isa : instruction_sets()) {
         for (const auto& [n_layer, n_head, n_embd, block_size, vocab_size] : shapes) {
             for (const int documents : {1, 37}) {
@@ -97,7 +100,8 @@ int main() {
                     s.threads = threads;
                     cases++;
                     if (!(train(s, batch, -1) == one))
-                        bad++, std::printf("%s n_embd %d: %d threads differ\n", isa.c_str(), n_embd, threads);
+                        bad++, std::printf("%s n_embd %d: %d threads differ\n", isa.c_str(), n_embd,
+                                           threads);
                 }
                 train(s, batch, static_cast<int>(random() % 3));
                 if (vocab_size > 2 && !recipe && !(one.losses.back() < one.losses.front()))

@@ -65,7 +65,9 @@ def test_module_samples_scores_and_predicts_as_the_model(folder: Path) -> None:
     task = [options, ["", "abba", "żółć東京😀abba"], "ab"]
     found = json.loads(node(JS, (folder / "model.mjs").as_uri(), json.dumps(task)))
     assert found["samples"] == model.sample(**options)  # type: ignore[arg-type]
-    assert found["scores"] == pytest.approx(model.score_samples(["", "abba", "żółć東京😀abba"]), abs=1e-12)
+    assert found["scores"] == pytest.approx(
+        model.score_samples(["", "abba", "żółć東京😀abba"]), abs=1e-12
+    )
     assert found["next"] == pytest.approx(model.predict_proba("ab"), abs=1e-12)
     assert found["alphabet"] == list(model.tokenizer_.alphabet)
     assert found["config"] == model.config_.to_dict()
@@ -86,16 +88,22 @@ def test_page_opens_with_the_model_offline_and_runs_no_string_of_it(folder: Path
         page.on("console", lambda message: complaints.append(message.text))
         page.goto(output.as_uri())
         for _ in range(400):
-            if page.evaluate("!!(window.microgpt?.busy === false && window.microgpt.lines.uniform)"):
+            if page.evaluate(
+                "!!(window.microgpt?.busy === false && window.microgpt.lines.uniform)"
+            ):
                 break
             page.wait_for_timeout(50)
         saved = checkpoint.load(path)
         coins = saved.draws.coins(20 * 16)
-        expected = model.engine_.generate(20, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, lambda: False).documents
+        expected = model.engine_.generate(
+            20, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, lambda: False
+        ).documents
         samples = page.evaluate("window.microgpt.samples.map((one) => one.text)")
         assert samples == [model.tokenizer_.decode(tokens) for tokens in expected]
         assert_shows(page, model, "abba")
-        assert not page.locator("#course").is_visible()  # it came trained: there is no course to show
+        assert not page.locator(
+            "#course"
+        ).is_visible()  # it came trained: there is no course to show
         assert page.evaluate("window.hit") is None
         assert complaints == []
         assert {url for url in asked if not url.startswith(("blob:", "data:"))} == {output.as_uri()}
@@ -127,7 +135,9 @@ def test_files_of_others_are_not_overwritten(folder: Path) -> None:
     assert export(str(path), "--to", "html", "-o", str(output)).returncode == 0
 
 
-def test_a_module_of_a_windows_model_is_checked_over_the_one_block_that_it_knows(folder: Path) -> None:
+def test_a_module_of_a_windows_model_is_checked_over_the_one_block_that_it_knows(
+    folder: Path,
+) -> None:
     _, path = trained(folder, ["abcdefgh", "hgfedcba"], windows=True, block_size=3)
     output = folder / "windows.js"
     for _ in range(2):  # the second time it is ours, and so are its types

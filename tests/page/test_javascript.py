@@ -51,20 +51,28 @@ process.stdout.write(JSON.stringify(answer));
 @pytest.mark.parametrize("name", GOLDENS)
 def test_edition_prints_what_the_original_script_printed(name: str, tmp_path: Path) -> None:
     record = golden(name)
-    if name == "us-names-2018":  # the reference recipe: as a script, from input.txt, found through a link
+    if (
+        name == "us-names-2018"
+    ):  # the reference recipe: as a script, from input.txt, found through a link
         (tmp_path / "input.txt").symlink_to(record.data)
         (tmp_path / "link.js").symlink_to(EDITION)
         program = shutil.which("node") or skip_or_fail("node", "node is not installed")
         command = [str(program), "link.js"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True)
+        done = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=True
+        )
         lines = done.stdout.split("\n")
     else:
         settings = record.config.to_dict() | {"temperature": record.temperature}
-        lines = node(RUN, EDITION.as_uri(), str(record.data), json.dumps(settings), timeout=240).split("\n")
+        lines = node(
+            RUN, EDITION.as_uri(), str(record.data), json.dumps(settings), timeout=240
+        ).split("\n")
     assert [line.split("loss ")[1] for line in lines if line.startswith("step ")] == [
         f"{float.fromhex(loss):.4f}" for loss in record.loss_hex
     ]
-    assert [line.split(": ", 1)[1] for line in lines if line.startswith("sample ")] == record.samples
+    assert [
+        line.split(": ", 1)[1] for line in lines if line.startswith("sample ")
+    ] == record.samples
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == record.stdout_sha256
 
 
@@ -79,10 +87,14 @@ def test_random_draws_are_pythons() -> None:
         assert drawn["below"] == [rng._randbelow(n) for n in (1, 2, 3, 1000, 2**31 - 1)], seed  # type: ignore[attr-defined]
         # log, cos and sin are the JavaScript engine's: equal to a few units in the last place
         assert drawn["gauss"] == pytest.approx([rng.gauss(1, 2) for _ in range(9)], rel=1e-14), seed
-        assert drawn["choices"] == [rng.choices(range(4), weights=[1, 0, 2, 0.5])[0] for _ in range(40)], seed
+        assert drawn["choices"] == [
+            rng.choices(range(4), weights=[1, 0, 2, 0.5])[0] for _ in range(40)
+        ], seed
 
 
-ALPHABET = st.characters(exclude_categories=["Cs"]) | st.sampled_from("\n\t\x0b\x1c\x1f\x85\xa0\u2028\u3000\ufeffab😀é")
+ALPHABET = st.characters(exclude_categories=["Cs"]) | st.sampled_from(
+    "\n\t\x0b\x1c\x1f\x85\xa0\u2028\u3000\ufeffab😀é"
+)
 
 
 @settings(max_examples=5, deadline=None)

@@ -52,11 +52,18 @@ def test_engine_computes_what_the_scalar_engine_computes(shape: dict[str, int]) 
     vocab_size = tokenizer.vocab_size
     parameters = draws.weights(config.shapes(vocab_size).values(), 0.3)
     steps = range(config.num_steps)
-    documents = [[WORDS[i] for i in batch_indices(step, config.batch_size, len(WORDS))] for step in steps]
+    documents = [
+        [WORDS[i] for i in batch_indices(step, config.batch_size, len(WORDS))] for step in steps
+    ]
     batches = [[tokenizer.encode(document) for document in batch] for batch in documents]
     text = tokenizer.encode("karia")[: config.block_size + 1]
     coins = array("d", draws.coins(200))
-    task = {"config": config.to_dict(), "vocab_size": vocab_size, "parameters": list(parameters), "batches": batches}
+    task = {
+        "config": config.to_dict(),
+        "vocab_size": vocab_size,
+        "parameters": list(parameters),
+        "batches": batches,
+    }
     task |= {"text": text, "coins": list(coins), "top_k": top_k}
     found = json.loads(node(RUN, (PAGE / "engine.js").as_uri(), json.dumps(task)))
 
@@ -74,7 +81,10 @@ def test_engine_computes_what_the_scalar_engine_computes(shape: dict[str, int]) 
         for head, rows in zip(layer, heads, strict=True):
             for row, expected in zip(head, rows, strict=True):
                 assert row == close(expected)
-    assert found["samples"] == engine.generate(10, coins, [vocab_size - 1], 0.7, top_k, 1.0, lambda: False).documents
+    assert (
+        found["samples"]
+        == engine.generate(10, coins, [vocab_size - 1], 0.7, top_k, 1.0, lambda: False).documents
+    )
 
 
 SESSION = """
@@ -105,8 +115,12 @@ def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
     assert found["same"], "scrubbing back and forth changed the end of the run"
     if has_engine("exact"):  # the scalar one would take five minutes
         model = MicroGPT(engine="exact").fit(record.data)
-        assert found["parameters"] == close(list(model.engine_.state().parameters))  # largest difference seen: 5.3e-15
-        for row, exact in zip(found["karia"]["probabilities"], model.explain("karia").probabilities, strict=True):
+        assert found["parameters"] == close(
+            list(model.engine_.state().parameters)
+        )  # largest difference seen: 5.3e-15
+        for row, exact in zip(
+            found["karia"]["probabilities"], model.explain("karia").probabilities, strict=True
+        ):
             assert row == close(exact)
     assert found["check"]["numeric"] == pytest.approx(found["gradient"], abs=1e-6)
 
@@ -116,4 +130,6 @@ def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
     counted, held_out = corpus.split(documents, 0.1)
     counts = ngrams.NGrams(map(tokenizer.encode, counted), tokenizer.vocab_size)
     by_name = counts.losses(map(tokenizer.encode, held_out), 16)
-    assert found["baselines"] == close({name: by_name[name] for name in ("uniform", "2-gram", "5-gram")})
+    assert found["baselines"] == close(
+        {name: by_name[name] for name in ("uniform", "2-gram", "5-gram")}
+    )

@@ -101,11 +101,18 @@ def test_page_weighs_at_most_60_kib() -> None:
 
 def test_page_trains_the_reference_model_and_makes_its_samples(visit: Visit) -> None:
     record = golden("us-names-2018")
-    assert visit("window.microgpt.losses") == pytest.approx([float.fromhex(x) for x in record.loss_hex], abs=1e-12)
+    assert visit("window.microgpt.losses") == pytest.approx(
+        [float.fromhex(x) for x in record.loss_hex], abs=1e-12
+    )
     assert visit("window.microgpt.samples.map((one) => one.text)") == record.samples
-    assert visit("[...document.querySelectorAll('#made bdi')].map((node) => node.textContent)") == record.samples
+    assert (
+        visit("[...document.querySelectorAll('#made bdi')].map((node) => node.textContent)")
+        == record.samples
+    )
     known = set(corpus.builtin().documents)
-    assert visit("window.microgpt.samples.map((one) => one.known)") == [text in known for text in record.samples]
+    assert visit("window.microgpt.samples.map((one) => one.known)") == [
+        text in known for text in record.samples
+    ]
 
 
 def test_page_shows_the_n_gram_lines_of_eval(visit: Visit) -> None:
@@ -115,7 +122,9 @@ def test_page_shows_the_n_gram_lines_of_eval(visit: Visit) -> None:
     counted, held_out = corpus.split(documents, 0.1)
     losses = ngrams.NGrams(map(encode, counted), 27).losses(map(encode, held_out), 16)
     shown = visit("window.microgpt.lines")
-    assert shown == pytest.approx({name: losses[name] for name in ("uniform", "2-gram", "5-gram")}, abs=1e-12)
+    assert shown == pytest.approx(
+        {name: losses[name] for name in ("uniform", "2-gram", "5-gram")}, abs=1e-12
+    )
 
 
 def test_scrubbed_step_trace_and_gradients_are_the_scalar_engines(visit: Visit) -> None:
@@ -175,7 +184,10 @@ def test_graph_of_a_logit_opens_node_by_node_down_to_the_parameters(visit: Visit
         visit.page.locator("#graph-open").click()
         visit.page.wait_for_timeout(300)
         visit.wait("document.querySelectorAll('#graph li li').length === 2")
-        shown = re.search(r"= ([−\d.]+), gradient 1.000000", visit.page.locator("#graph button").first.inner_text())
+        shown = re.search(
+            r"= ([−\d.]+), gradient 1.000000",
+            visit.page.locator("#graph button").first.inner_text(),
+        )
         assert shown is not None
         roots[token] = float(shown[1].replace("−", "-"))
     p = visit("window.microgpt.trace.probabilities[window.microgpt.position]")
@@ -197,17 +209,31 @@ def test_own_list_with_unicode_trains_and_its_samples_are_pythons(visit: Visit) 
     config, draws, documents = Config(num_steps=40, n_layer=2, n_embd=8), Draws(42), list(words)
     draws.shuffle(documents)
     tokenizer = Tokenizer.from_documents(documents)
-    start = State.initial(draws.weights(config.shapes(tokenizer.vocab_size).values(), config.init_std))
+    start = State.initial(
+        draws.weights(config.shapes(tokenizer.vocab_size).values(), config.init_std)
+    )
     engine = engine_class("scalar")(config, tokenizer.vocab_size, start)
-    batches = [[tokenizer.encode(documents[i])] for step in range(40) for i in reference.batch_indices(step, 1, 8)]
-    losses = engine.steps(batches, [reference.learning_rate_at(s, 40, 0.01) for s in range(40)], lambda: False).losses
+    batches = [
+        [tokenizer.encode(documents[i])]
+        for step in range(40)
+        for i in reference.batch_indices(step, 1, 8)
+    ]
+    losses = engine.steps(
+        batches, [reference.learning_rate_at(s, 40, 0.01) for s in range(40)], lambda: False
+    ).losses
     assert visit("window.microgpt.losses") == pytest.approx(losses, abs=1e-12)
-    found = engine.generate(20, draws.coins(400), [tokenizer.bos], 0.5, 0, 1.0, lambda: False).documents
-    assert visit("window.microgpt.samples.map((one) => one.text)") == [tokenizer.decode(tokens) for tokens in found]
+    found = engine.generate(
+        20, draws.coins(400), [tokenizer.bos], 0.5, 0, 1.0, lambda: False
+    ).documents
+    assert visit("window.microgpt.samples.map((one) => one.text)") == [
+        tokenizer.decode(tokens) for tokens in found
+    ]
     reset(visit)
 
 
-def test_a_file_is_taken_in_and_one_that_is_not_text_is_refused(visit: Visit, tmp_path: Path) -> None:
+def test_a_file_is_taken_in_and_one_that_is_not_text_is_refused(
+    visit: Visit, tmp_path: Path
+) -> None:
     visit("document.getElementById('num_steps').value = 20")
     (tmp_path / "list.txt").write_bytes("\ufeffzoë\r\nżółć\rotto\n\n".encode())
     visit("window.microgpt.lines = {}")
@@ -226,7 +252,9 @@ def test_another_shape_redraws_every_matrix_under_its_own_name(visit: Visit) -> 
         visit(f"document.getElementById('{name}').value = {value}")
     visit.paste("anna\notto\nbob\n")
     sizes = reference.shapes(6, 2, 8, 16)
-    shown = visit("[...document.querySelectorAll('#matrices .tag')].map((tag) => tag.textContent.split(',')[0])")
+    shown = visit(
+        "[...document.querySelectorAll('#matrices .tag')].map((tag) => tag.textContent.split(',')[0])"
+    )
     assert shown == [f"{name} {rows}×{columns}" for name, (rows, columns) in sizes.items()]
     reset(visit)
 
@@ -237,7 +265,9 @@ def test_temperature_top_k_and_seed_sample_as_the_command_line(visit: Visit) -> 
     visit.paste("anna\notto\nhannah\nbob\nmaria\nmarianne\n")
     visit("document.getElementById('hold').checked = false")
     for name, value in {"temperature": "0.8", "top_k": "3", "coins": "7"}.items():
-        visit(f"(box => {{ box.value = '{value}'; box.oninput(); }})(document.getElementById('{name}'))")
+        visit(
+            f"(box => {{ box.value = '{value}'; box.oninput(); }})(document.getElementById('{name}'))"
+        )
     visit.page.wait_for_timeout(300)
     model = MicroGPT(num_steps=30, n_embd=8, engine="scalar").fit(
         ["anna", "otto", "hannah", "bob", "maria", "marianne"]
@@ -248,7 +278,9 @@ def test_temperature_top_k_and_seed_sample_as_the_command_line(visit: Visit) -> 
 
 
 def test_hostile_strings_run_nothing(browser: Any, tmp_path: Path) -> None:
-    address = write_page(tmp_path, [{"name": "</script><script>window.hit=4</script>", "text": "\n".join(HOSTILE)}])
+    address = write_page(
+        tmp_path, [{"name": "</script><script>window.hit=4</script>", "text": "\n".join(HOSTILE)}]
+    )
     visit = Visit(browser, address)
     visit("document.getElementById('num_steps').value = 20")
     visit.paste("\n".join(HOSTILE))
@@ -269,7 +301,9 @@ def test_policy_lets_nothing_in_and_nothing_out(visit: Visit) -> None:
     policy = assembly.content_security_policy()
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert visit("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
-    visit("document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.hit = 5' }))")
+    visit(
+        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.hit = 5' }))"
+    )
     assert visit("window.hit") is None
     visit.complaints.clear()
 
@@ -292,7 +326,9 @@ def test_keyboard_alone_reaches_and_works_everything(visit: Visit) -> None:
     for _ in range(120):
         page.keyboard.press("Tab")
         seen.append(
-            visit("document.activeElement.id || document.activeElement.closest('[data-name]')?.dataset.name || ''")
+            visit(
+                "document.activeElement.id || document.activeElement.closest('[data-name]')?.dataset.name || ''"
+            )
         )
     for name in (
         "list",
@@ -332,12 +368,16 @@ def test_every_chart_has_its_numbers_as_a_table(visit: Visit) -> None:
 
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_no_violation_and_nothing_overflows(browser: Any, tmp_path: Path, theme: str, width: int) -> None:
+def test_axe_finds_no_violation_and_nothing_overflows(
+    browser: Any, tmp_path: Path, theme: str, width: int
+) -> None:
     try:
         from axe_playwright_python.sync_playwright import Axe
     except ImportError:
         skip_or_fail("browser", "axe-playwright-python is not installed")
-    visit = Visit(browser, write_page(tmp_path), color_scheme=theme, viewport={"width": width, "height": 900})
+    visit = Visit(
+        browser, write_page(tmp_path), color_scheme=theme, viewport={"width": width, "height": 900}
+    )
     visit("document.querySelectorAll('details').forEach((box) => { box.open = true; })")
     visit.page.locator("[data-name=wte] canvas").click()
     visit.page.locator("#graph-open").click()

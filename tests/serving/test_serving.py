@@ -57,7 +57,9 @@ def test_same_seed_gives_the_strings_of_the_library(here: Live, model: MicroGPT)
 
 def test_score_next_and_explain_are_the_librarys(here: Live, model: MicroGPT) -> None:
     _, found, _ = here.ask("POST", "/v1/score", {"strings": ["ab", "abbaabba", ""]})
-    assert [one["log_probability"] for one in found["scores"]] == model.score_samples(["ab", "abbaabba", ""])
+    assert [one["log_probability"] for one in found["scores"]] == model.score_samples(
+        ["ab", "abbaabba", ""]
+    )
     assert [one["cut"] for one in found["scores"]] == [False, True, False]
     _, found, _ = here.ask("POST", "/v1/next", {"prefix": "ab"})
     assert found == {"tokens": model.classes_, "probabilities": model.predict_proba("ab")}
@@ -69,9 +71,17 @@ def test_score_next_and_explain_are_the_librarys(here: Live, model: MicroGPT) ->
 def test_train_streams_every_loss_and_the_references_samples(here: Live, model: MicroGPT) -> None:
     status, text, headers = here.ask("POST", "/v1/train", {"documents": TINY_DOCUMENTS, **TINY})
     assert status == 200 and headers["content-type"].startswith("text/event-stream")
-    events = [dict(line.split(": ", 1) for line in block.split("\n")) for block in text.strip().split("\n\n")]
+    events = [
+        dict(line.split(": ", 1) for line in block.split("\n"))
+        for block in text.strip().split("\n\n")
+    ]
     data = [json.loads(event["data"]) for event in events]
-    losses = [loss for event, one in zip(events, data) if event["event"] == "step" for loss in one["losses"]]
+    losses = [
+        loss
+        for event, one in zip(events, data)
+        if event["event"] == "step"
+        for loss in one["losses"]
+    ]
     assert losses == model.losses_
     assert events[-1]["event"] == "done" and len(data[-1]["samples"]) == 20
 
@@ -121,7 +131,9 @@ def test_without_a_model_the_page_and_training_answer_and_the_rest_says_why() ->
         ("/v1/train", {"documents": ["a"], "muon": 1.0}, "body.muon"),
     ],
 )
-def test_values_out_of_range_are_refused_by_name(here: Live, path: str, body: Any, where: str) -> None:
+def test_values_out_of_range_are_refused_by_name(
+    here: Live, path: str, body: Any, where: str
+) -> None:
     status, found, _ = here.ask("POST", path, body)
     assert status == 422
     assert where in found["error"]["where"]
@@ -145,7 +157,9 @@ def test_guard_refuses_before_any_handler_and_never_allows_an_origin() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    async def ask(method: str, path: str, headers: list[tuple[bytes, bytes]]) -> tuple[int, list[Any]]:
+    async def ask(
+        method: str, path: str, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[int, list[Any]]:
         sent: list[Any] = []
 
         async def send(message: Any) -> None:
@@ -154,23 +168,59 @@ def test_guard_refuses_before_any_handler_and_never_allows_an_origin() -> None:
         async def receive() -> Any:
             return {"type": "http.request", "body": b"{}", "more_body": False}
 
-        scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
+        scope = {
+            "type": "http",
+            "method": method,
+            "path": path,
+            "query_string": b"",
+            "headers": headers,
+        }
         await guard.Guard(app, 8000)(scope, receive, send)
         return sent[0]["status"], sent[0]["headers"]
 
-    hosts = [b"127.0.0.1:8000", b"localhost:8000", b"[::1]:8000", b"evil.example", b"127.0.0.1:8001", b"", None]
-    origins = [None, b"same", b"null", b"http://evil.example", b"http://127.0.0.1:8001", b"https://127.0.0.1:8000"]
+    hosts = [
+        b"127.0.0.1:8000",
+        b"localhost:8000",
+        b"[::1]:8000",
+        b"evil.example",
+        b"127.0.0.1:8001",
+        b"",
+        None,
+    ]
+    origins = [
+        None,
+        b"same",
+        b"null",
+        b"http://evil.example",
+        b"http://127.0.0.1:8001",
+        b"https://127.0.0.1:8000",
+    ]
     sites = [None, b"same-origin", b"none", b"cross-site", b"same-site", b"nonsense"]
-    types = [b"application/json", b"application/json; charset=utf-8", b"text/plain", b"multipart/form-data", None]
+    types = [
+        b"application/json",
+        b"application/json; charset=utf-8",
+        b"text/plain",
+        b"multipart/form-data",
+        None,
+    ]
     count = allowed = 0
     loop = asyncio.new_event_loop()
-    for (method, path), host, origin, site, kind in itertools.product(ROUTES, hosts, origins, sites, types):
+    for (method, path), host, origin, site, kind in itertools.product(
+        ROUTES, hosts, origins, sites, types
+    ):
         origin = b"http://" + (host or b"") if origin == b"same" else origin
-        pairs = [(b"host", host), (b"origin", origin), (b"sec-fetch-site", site), (b"content-type", kind)]
+        pairs = [
+            (b"host", host),
+            (b"origin", origin),
+            (b"sec-fetch-site", site),
+            (b"content-type", kind),
+        ]
         headers = [(name, value) for name, value in pairs if value is not None]
         reached.clear()
         status, answered = loop.run_until_complete(ask(method, path, headers))
-        ours = host in hosts[:3] and origin in (None, b"http://" + (host or b"")) and site in sites[:3]
+        ours = (
+            host in hosts[:3] and origin in (None, b"http://" + (host or b"")) and site in sites[:3]
+        )
         ours = ours and (method == "GET" or kind in types[:2])
         assert (status == 200) == ours == bool(reached), (method, path, headers)
         assert not any(name.startswith(b"access-control") for name, _ in answered)
@@ -180,7 +230,9 @@ def test_guard_refuses_before_any_handler_and_never_allows_an_origin() -> None:
 
 def test_two_hosts_are_refused(here: Live) -> None:
     name = f"127.0.0.1:{here.port}"
-    answer = here.raw(f"GET /healthz HTTP/1.1\r\nHost: {name}\r\nHost: evil.example\r\n\r\n".encode())
+    answer = here.raw(
+        f"GET /healthz HTTP/1.1\r\nHost: {name}\r\nHost: evil.example\r\n\r\n".encode()
+    )
     assert answer.split()[1] in (b"400", b"421")
 
 
@@ -198,7 +250,9 @@ def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -
         return before(*args)
 
     (tmp_path / "evil.html").write_text("<title>evil</title><iframe name=box></iframe>")
-    other = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    other = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    )
     threading.Thread(target=other.serve_forever, daemon=True).start()
     target = f"http://127.0.0.1:{here.port}"
     script = """async (target) => {
@@ -259,9 +313,17 @@ def test_remote_servers_want_a_token_and_do_not_log_it() -> None:
         connection.request("GET", path, headers=headers)
         return connection.getresponse().status
 
-    assert [status("/healthz", {}), status("/", {}), status("/healthz?token=" + token, {})] == [401, 401, 401]
+    assert [status("/healthz", {}), status("/", {}), status("/healthz?token=" + token, {})] == [
+        401,
+        401,
+        401,
+    ]
     assert status("/healthz", {"Authorization": "Bearer " + "0" * 32}) == 401
-    assert status("/healthz", {"Authorization": f"Bearer {token}"}) == status(f"/?token={token}", {}) == 200
+    assert (
+        status("/healthz", {"Authorization": f"Bearer {token}"})
+        == status(f"/?token={token}", {})
+        == 200
+    )
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=10)
     assert token not in out + error
@@ -278,8 +340,13 @@ def test_raw_nonsense_never_makes_an_error_of_ours(here: Live) -> None:
     bodies += [b"[" * 100_000, b"\xff\xfe", b'"\\ud800"']
     requests = [b"\0\0\0\r\n\r\n", b"GET\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"]
     requests += [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n"]
-    requests += [b"GET /%00%ff/../../etc/passwd HTTP/1.1\r\n" + name + close, b"TRACE / HTTP/1.1\r\n" + name + close]
-    requests += [b"GET / HTTP/1.1\r\n" + name + b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + close]
+    requests += [
+        b"GET /%00%ff/../../etc/passwd HTTP/1.1\r\n" + name + close,
+        b"TRACE / HTTP/1.1\r\n" + name + close,
+    ]
+    requests += [
+        b"GET / HTTP/1.1\r\n" + name + b"Upgrade: websocket\r\nConnection: Upgrade\r\n" + close
+    ]
     for body, path in itertools.product(bodies, (b"sample", b"score", b"train")):
         head = b"POST /v1/" + path + b" HTTP/1.1\r\n" + name + kind + b"Connection: close\r\n"
         requests.append(head + b"Content-Length: " + str(len(body)).encode() + b"\r\n\r\n" + body)

@@ -94,11 +94,19 @@ def test_the_deadline_is_ten_seconds(here: Live, pieces: list[bytes]) -> None:
 
 @pytest.mark.parametrize(
     "framing",
-    [b"Content-Length: 300000000", b"Content-Length: 99999999999999999999", b"Transfer-Encoding: chunked"],
+    [
+        b"Content-Length: 300000000",
+        b"Content-Length: 99999999999999999999",
+        b"Transfer-Encoding: chunked",
+    ],
 )
 def test_bodies_above_1_mib_are_413(here: Live, framing: bytes) -> None:
     head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{here.port}\r\nContent-Type: application/json\r\n".encode()
-    body = b"100000\r\n" + b" " * 0x100000 + b"\r\n10\r\n" + b" " * 16 + b"\r\n" if b"chunked" in framing else b""
+    body = (
+        b"100000\r\n" + b" " * 0x100000 + b"\r\n10\r\n" + b" " * 16 + b"\r\n"
+        if b"chunked" in framing
+        else b""
+    )
     with socket.create_connection(("127.0.0.1", here.port), 20) as connection:
         connection.sendall(head + framing + b"\r\n\r\n" + body)
         assert connection.recv(1000).split()[1] in (b"413", b"400")
@@ -125,7 +133,11 @@ ANSWERS = 40  # that a client asks for in one go and does not read
 
 def memory(pid: int, kind: str) -> float:
     """MB of a process: VmRSS now, VmHWM the most since `forget_peak`."""
-    (line,) = (line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(kind))
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines()
+        if line.startswith(kind)
+    )
     return int(line.split()[1]) / 1000
 
 
@@ -142,7 +154,15 @@ def greedy(port: int, number: int, deadline: float, over: threading.Event) -> tu
 
     One that reads nothing cannot see that; it stays until it is over.
     """
-    kind = ("silent", "headers", "body", "lying length", "300 MB", "reads no page", "reads no scores")[number % 7]
+    kind = (
+        "silent",
+        "headers",
+        "body",
+        "lying length",
+        "300 MB",
+        "reads no page",
+        "reads no scores",
+    )[number % 7]
     name = f"Host: 127.0.0.1:{port}\r\n".encode()
     post = b"POST /v1/score HTTP/1.1\r\n" + name + b"Content-Type: application/json\r\n"
     scores = json.dumps({"strings": [""] * 10_000}).encode()
@@ -151,9 +171,15 @@ def greedy(port: int, number: int, deadline: float, over: threading.Event) -> tu
         "headers": (b"GET / HTTP/1.1\r\n" + name, b"X: y\r\n"),
         "body": (post + b"Content-Length: 100000\r\n\r\n", b" "),
         "lying length": (post + b"Content-Length: 1000000\r\n\r\n{}", b""),
-        "300 MB": (post + b"Transfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + b" " * 65_536 + b"\r\n"),
+        "300 MB": (
+            post + b"Transfer-Encoding: chunked\r\n\r\n",
+            b"10000\r\n" + b" " * 65_536 + b"\r\n",
+        ),
         "reads no page": ((b"GET / HTTP/1.1\r\n" + name + b"\r\n") * ANSWERS, b""),
-        "reads no scores": ((post + f"Content-Length: {len(scores)}\r\n\r\n".encode() + scores) * ANSWERS, b""),
+        "reads no scores": (
+            (post + f"Content-Length: {len(scores)}\r\n\r\n".encode() + scores) * ANSWERS,
+            b"",
+        ),
     }[kind]
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -184,7 +210,9 @@ def greedy(port: int, number: int, deadline: float, over: threading.Event) -> tu
 def hold_against(model_path: Path, deadline: float) -> None:
     """200 clients that give too little or take too much, at once; a healthy one beside them."""
     command = [sys.executable, "-c", CHILD, str(deadline), str(model_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         try:
             port = port_of(process)
             waits = [ask_health(port) for _ in range(5)]
@@ -192,7 +220,9 @@ def hold_against(model_path: Path, deadline: float) -> None:
             before, files = memory(process.pid, "VmRSS"), open_files(process.pid)
             began, over = time.monotonic(), threading.Event()
             with ThreadPoolExecutor(200) as pool:
-                clients = [pool.submit(greedy, port, number, deadline, over) for number in range(200)]
+                clients = [
+                    pool.submit(greedy, port, number, deadline, over) for number in range(200)
+                ]
                 while len(waits) < 150 or open_files(process.pid) > files:
                     waits.append(ask_health(port))
                     time.sleep(0.02)
@@ -204,7 +234,9 @@ def hold_against(model_path: Path, deadline: float) -> None:
         finally:
             process.terminate()
             process.communicate(timeout=10)
-    slowest = {kind: max(seconds for other, seconds in closed if other == kind) for kind, _ in closed}
+    slowest = {
+        kind: max(seconds for other, seconds in closed if other == kind) for kind, _ in closed
+    }
     p99 = sorted(waits)[int(0.99 * len(waits))]
     told = f"grown by {grown:.1f} MB; p99 of /healthz {1000 * p99:.0f} ms; all closed after {closed_after:.1f} s"
     print(told, slowest)
@@ -244,7 +276,17 @@ def test_32_parallel_seeded_requests_equal_the_command_line(here: Live, model_pa
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(ask, range(32)))
     for seed in (0, 31):
-        command = [sys.executable, "-m", "microgpt", "sample", str(model_path), "-n", "5", "--seed", str(seed)]
+        command = [
+            sys.executable,
+            "-m",
+            "microgpt",
+            "sample",
+            str(model_path),
+            "-n",
+            "5",
+            "--seed",
+            str(seed),
+        ]
         told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         assert told == "".join(f"{text}\n" for text in found[seed])
     loaded = MicroGPT.load(model_path, engine="scalar")
@@ -278,11 +320,16 @@ def busy(request: pytest.FixtureRequest) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize("kind", BUSY)
-def test_work_ends_within_100_ms_of_its_clients_leaving(busy: Live, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_work_ends_within_100_ms_of_its_clients_leaving(
+    busy: Live, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leave(busy, *BUSY[kind], monkeypatch)
 
 
-READING = {"scalar": {"n_embd": 16, "block_size": 512}, "exact": {"n_layer": 6, "n_embd": 256, "block_size": 512}}
+READING = {
+    "scalar": {"n_embd": 16, "block_size": 512},
+    "exact": {"n_layer": 6, "n_embd": 256, "block_size": 512},
+}
 
 
 @pytest.fixture(scope="module", params=READING)
@@ -295,7 +342,8 @@ def reading(request: pytest.FixtureRequest) -> Iterator[Live]:
 
 
 @pytest.mark.parametrize(
-    "work", [("next", "_next", {"prefix": LETTERS * 63}), ("explain", "_explain", {"text": LETTERS * 64})]
+    "work",
+    [("next", "_next", {"prefix": LETTERS * 63}), ("explain", "_explain", {"text": LETTERS * 64})],
 )
 def test_reading_one_string_ends_within_100_ms_of_its_clients_leaving(
     reading: Live, work: tuple[str, str, Any], monkeypatch: pytest.MonkeyPatch
@@ -321,7 +369,9 @@ def leave(busy: Live, route: str, work: str, wanted: Any, monkeypatch: pytest.Mo
     while len(delays) < 3 and min(delays, default=1.0) > 0.1:
         begun.clear()
         with socket.create_connection(("127.0.0.1", busy.port), 20) as connection:
-            connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            connection.sendall(
+                head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+            )
             assert begun.wait(10)
             time.sleep(0.2)  # well into the work
             assert ended.empty(), "the work is too short to be left"
@@ -330,7 +380,9 @@ def leave(busy: Live, route: str, work: str, wanted: Any, monkeypatch: pytest.Mo
     assert min(delays) <= 0.1, delays
 
 
-def test_a_full_queue_is_503_and_says_when_to_come_back(here: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_503_and_says_when_to_come_back(
+    here: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(jobs, "WAITING", 0)
     for path, body in (("/v1/sample", {}), ("/v1/train", {"documents": ["a"]})):
         status, _, headers = here.ask("POST", path, body)

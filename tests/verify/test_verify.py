@@ -22,7 +22,14 @@ from microgpt.errors import ConfigError, DataError, InputError, quote
 from microgpt.journey import form
 from microgpt.verify import gradients
 from microgpt.verify.compare import LEVELS, ulps_apart
-from microgpt.verify.programs import Program, Settings, command_program, engine_program, program, reference_program
+from microgpt.verify.programs import (
+    Program,
+    Settings,
+    command_program,
+    engine_program,
+    program,
+    reference_program,
+)
 from microgpt.verify.recording import parse
 from microgpt.verify.rewrite import replaced, steps_place, with_settings
 from microgpt.verify.sandbox import Limits, Outcome
@@ -56,7 +63,9 @@ def small() -> Program:
         ("S = 1000\nfor s in range(S): print(s / S)\n", 1, 1000),
     ],
 )
-def test_the_number_of_steps_is_found_where_it_is_said_once(source: str, line: int, value: int) -> None:
+def test_the_number_of_steps_is_found_where_it_is_said_once(
+    source: str, line: int, value: int
+) -> None:
     place = steps_place(source)
     assert (place.line, place.value) == (line, value)
     assert eval(compile(replaced(source, place, 3).replace("pass", "0"), "x", "exec")) is None
@@ -80,7 +89,13 @@ def test_a_number_of_steps_that_is_not_said_once_is_refused(source: str) -> None
 
 
 @pytest.mark.parametrize(
-    "source", ["import random\nrandom.seed(42)\n", "seed(42)\n", "def main(seed=42): pass\n", "r = Random(42)\n"]
+    "source",
+    [
+        "import random\nrandom.seed(42)\n",
+        "seed(42)\n",
+        "def main(seed=42): pass\n",
+        "r = Random(42)\n",
+    ],
 )
 def test_the_seed_is_found(source: str) -> None:
     assert with_settings(source, None, 7) == source.replace("42", "7")
@@ -88,7 +103,9 @@ def test_the_seed_is_found(source: str) -> None:
 
 def test_rewriting_changes_one_number_and_keeps_every_other_byte() -> None:
     source = '# größer \u2028 1000\nnum_steps = 1000 # äh, 1000\r\nprint("é 1000")\n'
-    assert replaced(source, steps_place(source), 5) == source.replace("num_steps = 1000", "num_steps = 5")
+    assert replaced(source, steps_place(source), 5) == source.replace(
+        "num_steps = 1000", "num_steps = 5"
+    )
 
 
 # ---- Numbers -------------------------------------------------------------------------------------
@@ -120,7 +137,9 @@ def test_any_bytes_in_the_record_are_read_without_an_error(record: bytes) -> Non
 
 
 @pytest.mark.parametrize("name", [n for n in engines.NAMES if n in ("scalar", "exact")])
-def test_an_engine_that_claims_to_be_exact_is_the_reference_bit_for_bit(verifier: Verifier, name: str) -> None:
+def test_an_engine_that_claims_to_be_exact_is_the_reference_bit_for_bit(
+    verifier: Verifier, name: str
+) -> None:
     try:
         engines.engine_class(name)
     except engines.MissingPartError as error:
@@ -150,7 +169,10 @@ def test_the_original_script_is_the_reference_over_a_whole_run(data: str) -> Non
 
 def test_a_program_that_knows_nothing_of_models_is_compared_by_output_and_final_state() -> None:
     original = Program("squares", "xs = [i * i / 3 for i in range(9)]\nprint(f'{sum(xs):.1f}')\n")
-    same = Program("other squares", "xs = []\nfor i in range(9):\n    xs.append(i * i / 3)\nprint('%.1f' % sum(xs))\n")
+    same = Program(
+        "other squares",
+        "xs = []\nfor i in range(9):\n    xs.append(i * i / 3)\nprint('%.1f' % sum(xs))\n",
+    )
     wrong = Program("wrong", "xs = [i * (i / 3) for i in range(9)]\nprint(f'{sum(xs):.1f}')\n")
     cases = cases_for([("nothing", b"")])
     assert Verifier(original).verify(same, cases).answer == "same"
@@ -187,11 +209,14 @@ def test_the_references_gradients_are_derivatives() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["backward by a stack walk", "partials of mul swapped", "power rule forgets the exponent"]
+    "name",
+    ["backward by a stack walk", "partials of mul swapped", "power rule forgets the exponent"],
 )
 def test_wrong_gradients_are_found_without_another_program(name: str) -> None:
     animal = next(a for a in WRONG if a.name == name)
-    found = gradients.check(Program(name, changed(small_reference(), *animal.changes)), DATA, count=40)
+    found = gradients.check(
+        Program(name, changed(small_reference(), *animal.changes)), DATA, count=40
+    )
     assert not found.right
 
 
@@ -208,7 +233,10 @@ FORMED = "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n
 @pytest.mark.parametrize(
     ("variant", "says"),
     [
-        ("# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    return x + 1  # three\n", ""),
+        (
+            "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    return x + 1  # three\n",
+            "",
+        ),
         (
             "# one, the longest of all of them\n\nimport math\n\n# two\ndef f(x):\n    return x + 1\n",
             "was '# three' and is nothing",
@@ -257,18 +285,32 @@ def test_the_command_says_same_and_different_by_its_exit_code(
     (tmp_path / "one.py").write_text(small_reference())
     (tmp_path / "two.py").write_text(changed(small_reference(), *STACK_WALK))
     (tmp_path / "data.txt").write_bytes(DATA)
-    flags = ["--original", str(tmp_path / "one.py"), "--data", str(tmp_path / "data.txt"), "--steps", "3"]
+    flags = [
+        "--original",
+        str(tmp_path / "one.py"),
+        "--data",
+        str(tmp_path / "data.txt"),
+        "--steps",
+        "3",
+    ]
     assert main(["verify", str(tmp_path / "one.py"), *flags, "--seeds", "42,7"]) == 0
     assert "the same on 2 cases" in capsys.readouterr().out
     report = tmp_path / "report.json"
-    assert main(["verify", str(tmp_path / "two.py"), *flags, "--json", "--report", str(report)]) == 1
+    assert (
+        main(["verify", str(tmp_path / "two.py"), *flags, "--json", "--report", str(report)]) == 1
+    )
     told = json.loads(capsys.readouterr().out)
     assert told["answer"] == "different"
     assert told["cases"][0]["difference"]["what"] == "gradients"
     assert json.loads(report.read_text())[0] == told
     written = ["verify", str(tmp_path / "one.py"), *flags, "--report"]
-    assert main([*written, str(report)]) == 0 and json.loads(report.read_text())[0]["answer"] == "same"
-    assert main([*written, str(tmp_path / "data.txt")]) == 73 and (tmp_path / "data.txt").read_bytes() == DATA
+    assert (
+        main([*written, str(report)]) == 0 and json.loads(report.read_text())[0]["answer"] == "same"
+    )
+    assert (
+        main([*written, str(tmp_path / "data.txt")]) == 73
+        and (tmp_path / "data.txt").read_bytes() == DATA
+    )
     assert main([*written, str(tmp_path / "none" / "report.json")]) == 73
     for wrong in (["--steps", "0"], ["--ulps", "-1", "--level", "ulp"], ["--fresh", "-1"]):
         assert main(["verify", str(tmp_path / "one.py"), *wrong]) == 2
@@ -290,7 +332,11 @@ NO_PROGRAMS = {
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("name", NO_PROGRAMS)
 def test_what_is_no_program_is_refused_before_anything_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, level: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    level: str,
 ) -> None:
     monkeypatch.setattr(Program, "run", lambda *_: pytest.fail("a program was run"))
     path = tmp_path / name
@@ -298,7 +344,9 @@ def test_what_is_no_program_is_refused_before_anything_runs(
     for words in ([str(path)], ["scalar", "--original", str(path)]):
         assert main(["verify", *words, "--level", level]) == 65
         told = capsys.readouterr()
-        assert "this is not a Python program" in told.err and f"where: {quote(str(path))}" in told.err
+        assert (
+            "this is not a Python program" in told.err and f"where: {quote(str(path))}" in told.err
+        )
         assert told.out == "" and "minutes" not in told.err
 
 
@@ -318,7 +366,9 @@ def test_a_run_over_all_steps_of_the_reference_is_announced_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(
-        Verifier, "verify", lambda self, variant, _: Verdict("reference.py", variant.name, "bits", 0, [])
+        Verifier,
+        "verify",
+        lambda self, variant, _: Verdict("reference.py", variant.name, "bits", 0, []),
     )
     path = tmp_path / "one.py"
     path.write_text(small_reference())
@@ -337,7 +387,12 @@ def test_a_run_over_all_steps_of_the_reference_is_announced_once(
 
 def test_verify_imports_nothing_heavy() -> None:
     program = "import sys, microgpt.commands.verify\nprint(sorted({'libcst', 'numpy', 'schedule'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )
 
 
 def test_a_limit_of_time_is_reported_as_such() -> None:

@@ -54,11 +54,15 @@ def test_a_model_is_what_its_own_settings_and_list_give(path: Path) -> None:
 
 
 @pytest.mark.parametrize("steps", [0, 3, 9])
-def test_a_model_that_was_stopped_under_way_is_verified_up_to_its_step(tmp_path: Path, steps: int) -> None:
+def test_a_model_that_was_stopped_under_way_is_verified_up_to_its_step(
+    tmp_path: Path, steps: int
+) -> None:
     stopped = checkpoint_after(steps, list(TINY_DOCUMENTS), num_steps=9)
     (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
     checkpoint.save(tmp_path / "stopped.safetensors", stopped)
-    verdict = exported.verify(str(tmp_path / "stopped.safetensors"), None, [str(tmp_path / "list.txt")])
+    verdict = exported.verify(
+        str(tmp_path / "stopped.safetensors"), None, [str(tmp_path / "list.txt")]
+    )
     assert verdict.answer == "same" and f"{steps} steps" in verdict.cases[0].case
 
 
@@ -68,7 +72,12 @@ def test_one_number_changed_in_its_last_bit_is_found_with_its_place(path: Path, 
     difference = verdict.cases[0].difference
     assert verdict.answer == "different" and difference
     # 4 tokens and 4 columns: number 13 is in the last row of the first matrix
-    assert (difference.what, difference.tensor, difference.row, difference.column) == (what, "wte", 3, 1)
+    assert (difference.what, difference.tensor, difference.row, difference.column) == (
+        what,
+        "wte",
+        3,
+        1,
+    )
     assert difference.ulps == 1
     number = getattr(checkpoint.load(path).state, what)[13]
     assert difference.original.endswith(number.hex())
@@ -108,7 +117,12 @@ def test_an_export_holds_its_models_weights_and_not_anothers(path: Path, form: s
     output = str(export(path, form))
     assert exported.verify(output, str(path), None).answer == "same"
     difference = exported.verify(output, str(changed(path)), None).cases[0].difference
-    assert difference and (difference.tensor, difference.row, difference.column, difference.ulps) == ("wte", 3, 1, 1)
+    assert difference and (
+        difference.tensor,
+        difference.row,
+        difference.column,
+        difference.ulps,
+    ) == ("wte", 3, 1, 1)
     model = checkpoint.load(path)
     model.config = Config(**{**model.config.to_dict(), "beta1": 0.5})
     checkpoint.save(path, model)
@@ -116,7 +130,9 @@ def test_an_export_holds_its_models_weights_and_not_anothers(path: Path, form: s
     assert difference and difference.what == "config"
 
 
-def test_a_module_is_run_in_node_and_only_if_export_wrote_every_byte_of_it(path: Path, tmp_path: Path) -> None:
+def test_a_module_is_run_in_node_and_only_if_export_wrote_every_byte_of_it(
+    path: Path, tmp_path: Path
+) -> None:
     import shutil
 
     if not shutil.which("node"):
@@ -131,7 +147,9 @@ def test_a_module_is_run_in_node_and_only_if_export_wrote_every_byte_of_it(path:
     assert "nothing run" in note and not hit.exists()
 
 
-def test_without_node_the_weights_are_compared_and_it_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_node_the_weights_are_compared_and_it_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     output = export(path, "js")
     monkeypatch.setattr(exporting.shutil, "which", lambda name: None)
     verdict = exported.verify(str(output), str(path), None)
@@ -139,7 +157,9 @@ def test_without_node_the_weights_are_compared_and_it_is_said(path: Path, monkey
     assert "nothing run: node" in verdict.cases[0].notes[0]
 
 
-@pytest.mark.parametrize("text", ["", "<p>page</p>", "// A microgpt model as a JavaScript module\nconst MODEL = {};\n"])
+@pytest.mark.parametrize(
+    "text", ["", "<p>page</p>", "// A microgpt model as a JavaScript module\nconst MODEL = {};\n"]
+)
 def test_a_file_without_a_model_is_an_error(path: Path, text: str) -> None:
     page = path.with_name("page.html")
     page.write_text(text)
@@ -154,7 +174,9 @@ def test_an_export_needs_its_model_and_a_checkpoint_needs_none(path: Path) -> No
         exported.verify(str(path), str(path), None)
 
 
-def test_the_command_tells_the_first_difference_and_exits_1(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_tells_the_first_difference_and_exits_1(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["verify", str(path)]) == 0
     assert "the same on 1 case" in capsys.readouterr().out
     assert main(["verify", str(changed(path)), "--json"]) == 1

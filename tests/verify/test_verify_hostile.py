@@ -51,7 +51,10 @@ HOSTILE = {
         "for i in range(10 ** 6):\n    open(f'file{i}', 'wb').write(b'x' * (1 << 20))\n",
         "files",
     ),
-    "writes one file without end": ("f = open('file', 'wb')\nwhile True:\n    f.write(b'x' * (1 << 20))\n", ""),
+    "writes one file without end": (
+        "f = open('file', 'wb')\nwhile True:\n    f.write(b'x' * (1 << 20))\n",
+        "",
+    ),
     "deletes its folder and the one above": (
         "import os, shutil\nshutil.rmtree(os.getcwd(), True)\nshutil.rmtree('..', True)\nprint('done')\n",
         "",
@@ -87,7 +90,9 @@ def survivors(marker: str) -> list[int]:
 @pytest.fixture(scope="module")
 def verifier() -> Verifier:
     verifier = Verifier(Program("the small reference", small_reference()))
-    verifier.verify(Program("itself", small_reference()), CASES)  # so that the times below are the variant's alone
+    verifier.verify(
+        Program("itself", small_reference()), CASES
+    )  # so that the times below are the variant's alone
     return verifier
 
 
@@ -103,7 +108,9 @@ def test_a_hostile_program_ends_with_an_answer_in_time_and_leaves_nothing(
     took = time.monotonic() - started
     assert verdict.answer != "same"
     assert says in render(verdict)
-    assert took <= LIMITS.seconds + 1.0 + 0.5  # half a second more: two runs beside other tests on two cores
+    assert (
+        took <= LIMITS.seconds + 1.0 + 0.5
+    )  # half a second more: two runs beside other tests on two cores
     assert survivors(marker) == []
 
 
@@ -163,10 +170,15 @@ raise SystemExit(f'found {found}')
     assert "found []" in render(verdict)
 
 
-def test_a_program_that_learnt_the_output_by_heart_fails_at_a_fresh_data_set(verifier: Verifier) -> None:
+def test_a_program_that_learnt_the_output_by_heart_fails_at_a_fresh_data_set(
+    verifier: Verifier,
+) -> None:
     cases = cases_for([("twelve names", DATA)], fresh=1)
     memory = subprocess.run(
-        [sys.executable, "-c", small_reference(), "/dev/stdin"], input=DATA, capture_output=True, check=True
+        [sys.executable, "-c", small_reference(), "/dev/stdin"],
+        input=DATA,
+        capture_output=True,
+        check=True,
     ).stdout
     source = f"import sys\nsys.stdout.write({memory.decode()!r})\n"
     printed = Verifier(verifier.original, "printed")
@@ -181,7 +193,9 @@ def test_an_interrupted_verify_takes_its_programs_with_it(tmp_path: Path) -> Non
     (tmp_path / "loop.py").write_text("while True:\n    pass\n")
     code = "from microgpt.verify.programs import *\npython_program('loop.py').run(Settings(b''), 0, None)\n"
     parent = subprocess.Popen(
-        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PATH": f"{os.environ['PATH']}:/{marker}"}
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": f"{os.environ['PATH']}:/{marker}"},
     )
     deadline = time.monotonic() + 20
     while len(survivors(marker)) < 4 and time.monotonic() < deadline:

@@ -64,7 +64,9 @@ def mutate(node: ast.AST) -> bool:
         node.value *= 1 + 2**-40
     elif isinstance(node, ast.Constant) and type(node.value) is int:
         node.value += 1
-    elif isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)) and not isinstance(node.value, ast.Constant):
+    elif isinstance(node, (ast.Assign, ast.AugAssign, ast.Expr)) and not isinstance(
+        node.value, ast.Constant
+    ):
         node.value = ast.Constant(0)
     else:
         return False
@@ -77,7 +79,9 @@ def mutant(at: int) -> tuple[str, str]:
     node = places(tree)[at]
     before, line = ast.unparse(node), getattr(node, "lineno", 0)
     assert mutate(node)
-    return f"line {line}: {before} became {ast.unparse(node)}", ast.unparse(ast.fix_missing_locations(tree))
+    return f"line {line}: {before} became {ast.unparse(node)}", ast.unparse(
+        ast.fix_missing_locations(tree)
+    )
 
 
 # The two last lines call main, which the oracle does itself.
@@ -114,11 +118,15 @@ def check(verifier: Verifier, at: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("at", MUTANTS[::20])
-def test_the_verdict_on_a_mutant_is_the_oracles(verifier: Verifier, at: int, tmp_path: Path) -> None:
+def test_the_verdict_on_a_mutant_is_the_oracles(
+    verifier: Verifier, at: int, tmp_path: Path
+) -> None:
     check(verifier, at, tmp_path)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("at", MUTANTS)
-def test_the_verdict_on_every_mutant_is_the_oracles(verifier: Verifier, at: int, tmp_path: Path) -> None:
+def test_the_verdict_on_every_mutant_is_the_oracles(
+    verifier: Verifier, at: int, tmp_path: Path
+) -> None:
     check(verifier, at, tmp_path)

@@ -45,7 +45,9 @@ def test_a_near_miss_is_caught_where_it_parts(verifier: Verifier, animal: Animal
 
 
 @pytest.mark.parametrize(("name", "changes"), HONEST, ids=[name for name, _ in HONEST])
-def test_an_honest_rewrite_is_accepted(verifier: Verifier, name: str, changes: tuple[Change, ...]) -> None:
+def test_an_honest_rewrite_is_accepted(
+    verifier: Verifier, name: str, changes: tuple[Change, ...]
+) -> None:
     verdict = verifier.verify(animal_program(name, changes), CASES)
     assert verdict.answer == "same", render(verdict)
     assert verdict.cases[0].numbers > 1000
@@ -54,7 +56,9 @@ def test_an_honest_rewrite_is_accepted(verifier: Verifier, name: str, changes: t
 
 
 @pytest.mark.parametrize("animal", ONLY_ELSEWHERE, ids=lambda animal: animal.name)
-def test_what_differs_only_elsewhere_passes_here_and_is_caught_there(verifier: Verifier, animal: Animal) -> None:
+def test_what_differs_only_elsewhere_passes_here_and_is_caught_there(
+    verifier: Verifier, animal: Animal
+) -> None:
     program = animal_program(animal.name, animal.changes)
     assert verifier.verify(program, CASES).answer == "same"
     elsewhere = cases_for([("twelve names", DATA), ("repeating names", OTHER_DATA)], seeds=(42, 7))
@@ -78,7 +82,9 @@ def test_a_float_sum_is_the_same_before_python_312_and_another_after() -> None:
     answers = {}
     for name, python in pythons.items():
         original = Program("the small reference", small_reference(), python=python, limits=LIMITS)
-        variant = Program("a float sum", changed(small_reference(), change), python=python, limits=LIMITS)
+        variant = Program(
+            "a float sum", changed(small_reference(), change), python=python, limits=LIMITS
+        )
         answers[name] = Verifier(original).verify(variant, CASES).answer
     assert answers == {name: "same" if name < "3.12" else "different" for name in pythons}
 
@@ -92,9 +98,17 @@ def test_the_last_digits_pass_at_ulp_and_not_at_bits(verifier: Verifier) -> None
     assert verifier.verify(program, CASES).answer == "different"
 
 
-def test_another_layout_of_the_output_passes_at_samples_and_not_at_printed(verifier: Verifier) -> None:
+def test_another_layout_of_the_output_passes_at_samples_and_not_at_printed(
+    verifier: Verifier,
+) -> None:
     program = animal_program(
-        "terse", (('return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"', 'return f"{loss:.3f}"'),)
+        "terse",
+        (
+            (
+                'return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"',
+                'return f"{loss:.3f}"',
+            ),
+        ),
     )
     assert Verifier(verifier.original, "samples").verify(program, CASES).answer == "same"
     assert Verifier(verifier.original, "printed").verify(program, CASES).answer == "different"

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import microgpt.reference
 
-DATA = b"emma\nolivia\nava\nisabella\nsophia\ncharlotte\nmia\namelia\nharper\nevelyn\nabigail\nemily\n"
+DATA = (
+    b"emma\nolivia\nava\nisabella\nsophia\ncharlotte\nmia\namelia\nharper\nevelyn\nabigail\nemily\n"
+)
 OTHER_DATA = b"ann\nbo\nchloe\nann\ndora\neve\nfay\ngil\nhal\n"
 _SMALLER = (
     ("n_embd=16", "n_embd=4"),

@@ -139,7 +139,12 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
     ),
     (
         "Adam over zipped indices",
-        (("    for i, p in enumerate(parameters):\n", "    for i, p in zip(range(len(parameters)), parameters):\n"),),
+        (
+            (
+                "    for i, p in enumerate(parameters):\n",
+                "    for i, p in zip(range(len(parameters)), parameters):\n",
+            ),
+        ),
     ),
     ("minus as an assignment", ((ADAM, "p.data = p.data - rate * m_hat / (v_hat**0.5 + eps)"),)),
     (
@@ -170,10 +175,18 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
             ),
         ),
     ),
-    ("a method without its name", (("        loss.backward()\n", "        Value.backward(loss)\n"),)),
+    (
+        "a method without its name",
+        (("        loss.backward()\n", "        Value.backward(loss)\n"),),
+    ),
     (
         "hash seed used but not felt",
-        (("    rng = random.Random(seed)\n", "    rng = random.Random(seed)\n    unused = hash('a')\n"),),
+        (
+            (
+                "    rng = random.Random(seed)\n",
+                "    rng = random.Random(seed)\n    unused = hash('a')\n",
+            ),
+        ),
     ),
     (
         "seed set on the module's generator",
@@ -181,7 +194,10 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
     ),
     (
         "no main",
-        (("def main(path=", "def whole_run(path="), ("    main(*sys.argv[1:2])", "    whole_run(*sys.argv[1:2])")),
+        (
+            ("def main(path=", "def whole_run(path="),
+            ("    main(*sys.argv[1:2])", "    whole_run(*sys.argv[1:2])"),
+        ),
     ),
 )
 assert len(HONEST) >= 20

@@ -60,8 +60,18 @@ def _a(name: str, what: str, step: int | None, *changes: Change) -> Animal:
 
 WRONG = (
     Animal("backward by a stack walk", STACK_WALK, "gradients", 1),
-    _a("partials of mul swapped", "gradients", 1, ("(other.data, self.data))", "(self.data, other.data))")),
-    _a("gradient overwritten, not added", "gradients", 1, (DIRECT_GRADIENT, "value.grad = local_grad * node.grad")),
+    _a(
+        "partials of mul swapped",
+        "gradients",
+        1,
+        ("(other.data, self.data))", "(self.data, other.data))"),
+    ),
+    _a(
+        "gradient overwritten, not added",
+        "gradients",
+        1,
+        (DIRECT_GRADIENT, "value.grad = local_grad * node.grad"),
+    ),
     _a(
         "gradient product in single precision",
         "gradients",
@@ -78,8 +88,18 @@ WRONG = (
         ("iter(self.inputs))]", "reversed(self.inputs))]"),
         ("iter(value.inputs)))", "reversed(value.inputs)))"),
     ),
-    _a("relu lets negative gradients through", "gradients", 1, ("(float(self.data > 0),)", "(1.0,)")),
-    _a("relu's gradient at the wrong side", "gradients", 1, ("float(self.data > 0)", "float(self.data < 0)")),
+    _a(
+        "relu lets negative gradients through",
+        "gradients",
+        1,
+        ("(float(self.data > 0),)", "(1.0,)"),
+    ),
+    _a(
+        "relu's gradient at the wrong side",
+        "gradients",
+        1,
+        ("float(self.data > 0)", "float(self.data < 0)"),
+    ),
     _a(
         "power rule forgets the exponent",
         "gradients",
@@ -99,7 +119,12 @@ WRONG = (
         1,
         ("(logit - highest).exp()", "(logit - highest * 0.999).exp()"),
     ),
-    _a("softmax without its shift", "gradients", 1, ("(logit - highest).exp()", "(logit + 0).exp()")),
+    _a(
+        "softmax without its shift",
+        "gradients",
+        1,
+        ("(logit - highest).exp()", "(logit + 0).exp()"),
+    ),
     _a(
         "missing residual after attention",
         "losses",
@@ -124,13 +149,21 @@ WRONG = (
         1,
         ("x = [t + p for t, p in", "x = [t + p * 1.0000001 for t, p in"),
     ),
-    _a("no norm of the embedding", "losses", 1, ("    x = rmsnorm(x)\n    head_dim", "    head_dim")),
+    _a(
+        "no norm of the embedding",
+        "losses",
+        1,
+        ("    x = rmsnorm(x)\n    head_dim", "    head_dim"),
+    ),
     _a("norm's epsilon", "losses", 1, ("mean_square + 1e-5", "mean_square + 1e-6")),
     _a(
         "keys for queries",
         "losses",
         1,
-        ('query = linear(x, weights[layer + "attn_wq"])', 'query = linear(x, weights[layer + "attn_wk"])'),
+        (
+            'query = linear(x, weights[layer + "attn_wq"])',
+            'query = linear(x, weights[layer + "attn_wk"])',
+        ),
     ),
     _a("attention scaled by the size, not its root", "losses", 1, ("/ size**0.5", "/ size")),
     _a(
@@ -149,7 +182,12 @@ WRONG = (
             'Value(__import__("struct").unpack("f", __import__("struct").pack("f", rng.gauss(0, std)))[0])',
         ),
     ),
-    _a("another random generator", "parameters", 0, ("Value(rng.gauss(0, std))", "Value(rng.normalvariate(0, std))")),
+    _a(
+        "another random generator",
+        "parameters",
+        0,
+        ("Value(rng.gauss(0, std))", "Value(rng.normalvariate(0, std))"),
+    ),
     _a(
         "weights drawn in another order",
         "losses",
@@ -170,10 +208,31 @@ WRONG = (
             "    parameters = parameters_of(weights)\n    rng.shuffle(documents)\n",
         ),
     ),
-    _a("learning rate off by one step", "parameters", 1, ("(1 - step / num_steps)", "(1 - (step + 1) / num_steps)")),
-    _a("constant learning rate", "parameters", 2, ("learning_rate * (1 - step / num_steps)", "learning_rate")),
-    _a("epsilon inside the square root", "parameters", 1, ("(v_hat**0.5 + eps)", "((v_hat + eps) ** 0.5)")),
-    Animal("square root for a power", (("v_hat**0.5", "math.sqrt(v_hat)"),), "parameters", None, steps=60),
+    _a(
+        "learning rate off by one step",
+        "parameters",
+        1,
+        ("(1 - step / num_steps)", "(1 - (step + 1) / num_steps)"),
+    ),
+    _a(
+        "constant learning rate",
+        "parameters",
+        2,
+        ("learning_rate * (1 - step / num_steps)", "learning_rate"),
+    ),
+    _a(
+        "epsilon inside the square root",
+        "parameters",
+        1,
+        ("(v_hat**0.5 + eps)", "((v_hat + eps) ** 0.5)"),
+    ),
+    Animal(
+        "square root for a power",
+        (("v_hat**0.5", "math.sqrt(v_hat)"),),
+        "parameters",
+        None,
+        steps=60,
+    ),
     _a("square by a product", "v", None, ("p.grad**2", "p.grad * p.grad * (1 + 2**-52)")),
     _a(
         "bias correction of m one step late",
@@ -181,11 +240,21 @@ WRONG = (
         2,
         ("m_hat = m[i] / (1 - beta1 ** (step + 1))", "m_hat = m[i] / (1 - beta1 ** max(1, step))"),
     ),
-    _a("no bias correction of v", "parameters", 1, ("v_hat = v[i] / (1 - beta2 ** (step + 1))", "v_hat = v[i]")),
+    _a(
+        "no bias correction of v",
+        "parameters",
+        1,
+        ("v_hat = v[i] / (1 - beta2 ** (step + 1))", "v_hat = v[i]"),
+    ),
     _a("beta1", "m", 1, ("beta1=0.85", "beta1=0.9")),
     _a("beta2", "v", 1, ("beta2=0.99", "beta2=0.999")),
     _a("gradients never cleared", "gradients", 2, ("        p.grad = 0\n", "")),
-    _a("an update regrouped", "parameters", None, (ADAM, "p.data -= rate * (m_hat / (v_hat**0.5 + eps))")),
+    _a(
+        "an update regrouped",
+        "parameters",
+        None,
+        (ADAM, "p.data -= rate * (m_hat / (v_hat**0.5 + eps))"),
+    ),
     _a(
         "mean of the loss by a division",
         "losses",
@@ -218,7 +287,8 @@ WRONG = (
         3,
         (
             UPDATE,
-            UPDATE + "        if step == 2:\n            parameters[7].data = math.nextafter(parameters[7].data, 9)\n",
+            UPDATE
+            + "        if step == 2:\n            parameters[7].data = math.nextafter(parameters[7].data, 9)\n",
         ),
     ),
     _a(
@@ -234,18 +304,36 @@ WRONG = (
         "a warning on stderr",
         "stderr",
         None,
-        ("    print(SAMPLES_TITLE)\n", "    print(SAMPLES_TITLE)\n    print('done', file=sys.stderr)\n"),
+        (
+            "    print(SAMPLES_TITLE)\n",
+            "    print(SAMPLES_TITLE)\n    print('done', file=sys.stderr)\n",
+        ),
     ),
-    _a("one space more on stdout", "stdout", None, ("sample {index + 1:2d}:", "sample {index + 1:3d}:")),
+    _a(
+        "one space more on stdout",
+        "stdout",
+        None,
+        ("sample {index + 1:2d}:", "sample {index + 1:3d}:"),
+    ),
     _a("19 samples", "stdout", None, ("for i in range(20)", "for i in range(19)")),
-    _a("another temperature", "stdout", None, ("len(alphabet), 0.5, rng)", "len(alphabet), 0.6, rng)")),
+    _a(
+        "another temperature",
+        "stdout",
+        None,
+        ("len(alphabet), 0.5, rng)", "len(alphabet), 0.6, rng)"),
+    ),
     _a(
         "a coin tossed before sampling",
         "stdout",
         None,
         ("    print(SAMPLES_TITLE)\n", "    print(SAMPLES_TITLE)\n    rng.random()\n"),
     ),
-    _a("exit status 3", "failed", None, ("    main(*sys.argv[1:2])", "    main(*sys.argv[1:2])\n    sys.exit(3)")),
+    _a(
+        "exit status 3",
+        "failed",
+        None,
+        ("    main(*sys.argv[1:2])", "    main(*sys.argv[1:2])\n    sys.exit(3)"),
+    ),
     _a(
         "does not repeat itself",
         "nondeterministic",
@@ -262,7 +350,11 @@ WRONG = (
         "depends on the clock in one weight",
         "nondeterministic",
         None,
-        (UPDATE, UPDATE + "        parameters[0].data += __import__('time').time_ns() % 1000003 * 1e-18\n"),
+        (
+            UPDATE,
+            UPDATE
+            + "        parameters[0].data += __import__('time').time_ns() % 1000003 * 1e-18\n",
+        ),
     ),
     _a(
         "depends on the environment",

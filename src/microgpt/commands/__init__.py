@@ -65,8 +65,16 @@ def model_path(path: str | None) -> str:
     found = sorted(str(p) for p in Path().glob("*.safetensors"))
     if len(found) == 1:
         return found[0]
-    what = "there is no model in this folder" if not found else f"there are {len(found)} models in this folder"
-    fix = f"name one: {', '.join(map(quote, found[:5]))}" if found else "train one: microgpt train FILE"
+    what = (
+        "there is no model in this folder"
+        if not found
+        else f"there are {len(found)} models in this folder"
+    )
+    fix = (
+        f"name one: {', '.join(map(quote, found[:5]))}"
+        if found
+        else "train one: microgpt train FILE"
+    )
     raise InputError(what, where=os.getcwd(), fix=fix)
 
 

@@ -22,17 +22,30 @@ def bench(args: Namespace, face: Face) -> int:
         face.data(json.dumps(benchmarking.report(found), indent=1))
         return 0
     face.data(" · ".join(benchmarking.machine().values()))
-    face.data(table(map(_row, found), ["what", "engine", "median", "range", "unit", "runs", "times scalar"]))
+    face.data(
+        table(
+            map(_row, found), ["what", "engine", "median", "range", "unit", "runs", "times scalar"]
+        )
+    )
     return 0
 
 
 def _row(one: benchmarking.Measurement) -> list[str]:
     numbers = [f"{one.median:,.4g}", f"{one.low:,.4g}–{one.high:,.4g}"]
-    return [one.what, one.engine, *numbers, one.unit, str(one.runs), f"{one.ratio:,.0f}" if one.ratio else ""]
+    return [
+        one.what,
+        one.engine,
+        *numbers,
+        one.unit,
+        str(one.runs),
+        f"{one.ratio:,.0f}" if one.ratio else "",
+    ]
 
 
 def _peer(text: str) -> tuple[str, str]:
     name, sign, command = text.partition("=")
     if not (name and sign and command):
-        raise ConfigError("a peer is NAME=COMMAND", where=f"option peer {text!r}", fix="--peer 'cat=cat {data}'")
+        raise ConfigError(
+            "a peer is NAME=COMMAND", where=f"option peer {text!r}", fix="--peer 'cat=cat {data}'"
+        )
     return name, command

@@ -24,14 +24,20 @@ def evaluate(args: Namespace, face: Face) -> int:
     model_path = args.paths[0] if looks_like_model(args.paths[0]) else None
     sources = args.paths[1:] if model_path else args.paths
     if not sources:
-        raise ConfigError("eval wants documents to measure on", where="argument FILE", fix="microgpt eval MODEL FILE")
+        raise ConfigError(
+            "eval wants documents to measure on",
+            where="argument FILE",
+            fix="microgpt eval MODEL FILE",
+        )
     source = corpus.read(sources, args.column, args.dedupe)
     if model_path:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
         args.val = _share(args)
-        session = Session.start(config_from(args, source.documents), source, args.engine, args.threads)
+        session = Session.start(
+            config_from(args, source.documents), source, args.engine, args.threads
+        )
         if _train_quietly(session, face):
             return INTERRUPTED[signal.SIGINT]
     config, encode = session.config, session.tokenizer.encode
@@ -40,8 +46,13 @@ def evaluate(args: Namespace, face: Face) -> int:
     losses = counts.losses(map(encode, session.held_out), seen)
     found = scoring.evaluate(session.engine, session.tokenizer, config, session.held_out, never)
     losses["microgpt"] = found.loss
-    face.say(f"{found.documents:,} documents held out, {found.tokens:,} tokens; {len(session.documents):,} to count in")
-    rows = {name: _measures(scoring.Evaluation(loss, found.tokens, found.documents)) for name, loss in losses.items()}
+    face.say(
+        f"{found.documents:,} documents held out, {found.tokens:,} tokens; {len(session.documents):,} to count in"
+    )
+    rows = {
+        name: _measures(scoring.Evaluation(loss, found.tokens, found.documents))
+        for name, loss in losses.items()
+    }
     if args.json:
         print_json(face, {"documents": found.documents, "tokens": found.tokens, "models": rows})
         return 0
@@ -56,15 +67,23 @@ def _share(args: Namespace) -> float:
 
 
 def _measures(found: scoring.Evaluation) -> dict[str, float]:
-    return {"nats_per_token": found.loss, "bits_per_token": found.bits, "perplexity": found.perplexity}
+    return {
+        "nats_per_token": found.loss,
+        "bits_per_token": found.bits,
+        "perplexity": found.perplexity,
+    }
 
 
-def _session_of(checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args: Namespace, face: Face) -> Session:
+def _session_of(
+    checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args: Namespace, face: Face
+) -> Session:
     """A trained model over a list: its own split if it held out part of this list, else one made now."""
     data = checkpoint.data
     same = source.fingerprint() == data.fingerprint
     if same and not checkpoint.config.val:
-        face.say("the model was trained on this whole list: its loss here is no measure of new strings")
+        face.say(
+            "the model was trained on this whole list: its loss here is no measure of new strings"
+        )
     if same and checkpoint.config.val and args.holdout is not None:
         raise ConfigError(
             f"the model held out {checkpoint.config.val:g} of this list when it was trained, and is measured on that",
@@ -98,7 +117,9 @@ def _tell_known(data: checkpoints.Data, held_out: list[str], face: Face) -> None
         known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
         count = sum(document in known for document in held_out)
         if count:
-            face.say(f"{count:,} of the {len(held_out):,} strings held out stand in the list the model was trained on")
+            face.say(
+                f"{count:,} of the {len(held_out):,} strings held out stand in the list the model was trained on"
+            )
 
 
 def _train_quietly(session: Session, face: Face) -> bool:

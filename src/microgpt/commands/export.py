@@ -35,7 +35,9 @@ def export(args: Namespace, face: Face) -> int:
             difference, by = form.check(model, output.read_text(encoding="utf-8"))
             face.say(f"read back: largest difference {difference:.1e} ({by})")
             if not difference <= exporting.CLOSE:
-                raise MicrogptError("what was written is not the model", where=str(output), fix="please report it")
+                raise MicrogptError(
+                    "what was written is not the model", where=str(output), fix="please report it"
+                )
         except MissingPartError as error:
             face.say(f"not checked: {error.what}")
     return 0

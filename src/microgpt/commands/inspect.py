@@ -49,12 +49,18 @@ def explain(args: Namespace, face: Face) -> int:
     """One string, position by position."""
     if args.model is None and looks_like_model(args.text):
         fix = f"microgpt explain {quote(args.text)} TEXT"
-        raise ConfigError("explain wants a string to look at, after the model", where="argument TEXT", fix=fix)
+        raise ConfigError(
+            "explain wants a string to look at, after the model", where="argument TEXT", fix=fix
+        )
     model = load_model(args.model)
     if args.head is not None:
         check_range("head", args.head, True, 0, model.config_.n_head - 1)
     if not args.text:
-        raise DataError("there is nothing to explain: the text is empty", where="argument TEXT", fix="give a string")
+        raise DataError(
+            "there is nothing to explain: the text is empty",
+            where="argument TEXT",
+            fix="give a string",
+        )
     found = model.explain(args.text, gradients=args.grad)
     if args.json:
         print_json(face, found.to_dict())
@@ -70,7 +76,9 @@ def completion(args: Namespace, face: Face) -> int:
     try:
         import shtab
     except ImportError as error:
-        raise MissingPartError("completion needs shtab, which is not installed", fix="pip install shtab") from error
+        raise MissingPartError(
+            "completion needs shtab, which is not installed", fix="pip install shtab"
+        ) from error
 
     face.data(shtab.complete(build_parser(), args.shell))
     return 0

@@ -22,7 +22,9 @@ from . import Face
 
 def journey(args: Namespace, face: Face) -> int:
     """One stage of the journey."""
-    return {"analyze": analyze, "ledger": ledger, "gist": gist, "remind": remind}[args.stage](args, face)
+    return {"analyze": analyze, "ledger": ledger, "gist": gist, "remind": remind}[args.stage](
+        args, face
+    )
 
 
 def analyze(args: Namespace, face: Face) -> int:
@@ -30,7 +32,9 @@ def analyze(args: Namespace, face: Face) -> int:
     try:
         source = files.read(args.file).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError("the program is not UTF-8 text", where=f"{quote(args.file)}, byte {error.start}") from error
+        raise DataError(
+            "the program is not UTF-8 text", where=f"{quote(args.file)}, byte {error.start}"
+        ) from error
     families = analysis.find(source, args.file)
     if args.json:
         for family in families[: args.top]:
@@ -50,7 +54,11 @@ def ledger(args: Namespace, face: Face) -> int:
         face.say("stale: run `microgpt journey ledger`" if found else "the ledger is up to date")
         return 1 if found else 0
     pythons = {_version(python): python for python in (sys.executable, *(args.python or ()))}
-    measured = None if args.tables else ledgers.measure(editions, _cases(args.steps), pythons, only=args.only or ())
+    measured = (
+        None
+        if args.tables
+        else ledgers.measure(editions, _cases(args.steps), pythons, only=args.only or ())
+    )
     for path in ledgers.write(editions, docs, measured):
         face.say(f"wrote {path}")
     return 0

@@ -19,7 +19,8 @@ def serve(args: Namespace, face: Face) -> int:
         from ..serving import app, guard, server
     except ImportError as error:
         raise MissingPartError(
-            f"serving needs a part that is not installed: {error.name}", fix="pip install 'microgpt-exact[serve]'"
+            f"serving needs a part that is not installed: {error.name}",
+            fix="pip install 'microgpt-exact[serve]'",
         ) from error
     found = checkpoints.load(args.model) if args.model else None
     documents: list[str] = []

@@ -45,7 +45,9 @@ def sample(args: Namespace, face: Face) -> int:
     if args.verbose:
         face.say(f"seed {seed}")
     if len(found) < args.n:
-        face.say(f"found {len(found):,} of {args.n:,}: such strings are too rare; loosen a filter or raise -t")
+        face.say(
+            f"found {len(found):,} of {args.n:,}: such strings are too rare; loosen a filter or raise -t"
+        )
         return SHORT
     return 0
 
@@ -57,8 +59,12 @@ def score(args: Namespace, face: Face) -> int:
         model_path, path = None, model_path  # score FILE
     model = load_model(model_path)
     texts = corpus.read([path], args.column).documents
-    known = [text for text in texts if model.tokenizer_.knows(text)] if args.unk == "skip" else texts
-    found: Iterable[scoring.Score] = scoring.score(model.engine_, model.tokenizer_, model.config_, known, never)
+    known = (
+        [text for text in texts if model.tokenizer_.knows(text)] if args.unk == "skip" else texts
+    )
+    found: Iterable[scoring.Score] = scoring.score(
+        model.engine_, model.tokenizer_, model.config_, known, never
+    )
     unit = 1 / math.log(2) if args.bits else 1.0
 
     def points(one: scoring.Score) -> float:
@@ -72,7 +78,12 @@ def score(args: Namespace, face: Face) -> int:
         if args.min is not None and points(one) < args.min:
             continue
         if args.json:
-            record = {"text": one.text, "log_probability": points(one), "tokens": one.tokens, "cut": one.cut}
+            record = {
+                "text": one.text,
+                "log_probability": points(one),
+                "tokens": one.tokens,
+                "cut": one.cut,
+            }
             print_json(face, record)
         else:
             face.data(f"{points(one)!r}\t{face.shown(one.text)}")
@@ -81,5 +92,7 @@ def score(args: Namespace, face: Face) -> int:
             f"{cut:,} strings do not fit the model's block of {model.config_.block_size}: their first part is scored"
         )
     if len(known) < len(texts):
-        face.say(f"skipped {len(texts) - len(known):,} strings with characters outside the model's alphabet")
+        face.say(
+            f"skipped {len(texts) - len(known):,} strings with characters outside the model's alphabet"
+        )
     return 0

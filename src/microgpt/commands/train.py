@@ -50,7 +50,9 @@ class _Output:
 
     def __init__(self, path: str, resume: bool, force: bool) -> None:
         if path in ("", "-"):
-            raise ConfigError("a model goes to a file", where="option --output", fix="-o NAME.safetensors")
+            raise ConfigError(
+                "a model goes to a file", where="option --output", fix="-o NAME.safetensors"
+            )
         self.path, self._other = path, not resume and os.path.exists(path)
         stem, suffix = os.path.splitext(path)
         self._beside = f"{stem}.partial{suffix}"
@@ -76,7 +78,9 @@ class _Output:
 def _require_different(outputs: list[str | None]) -> None:
     paths = [os.path.realpath(path) for path in outputs if path]
     if len(set(paths)) < len(paths):
-        raise ConfigError("two outputs have the same path", where="options -o, --trace, --log, --plot")
+        raise ConfigError(
+            "two outputs have the same path", where="options -o, --trace, --log, --plot"
+        )
 
 
 def _output_for(sources: list[str]) -> str:
@@ -107,9 +111,14 @@ def _wanted(args: Namespace, documents: list[str]) -> dict[str, Any]:
     given = {name: value for name, value in named.items() if value is not None}
     if "block_size" in given:
         given["block_size"] = settle_block_size(given["block_size"], documents)
-    if args.preset == "reference":  # which must be what a run to resume has, and is what a new one gets
+    if (
+        args.preset == "reference"
+    ):  # which must be what a run to resume has, and is what a new one gets
         return {
-            name: getattr(Config(), name) for preset in PRESETS.values() if preset for name in preset.fields
+            name: getattr(Config(), name)
+            for preset in PRESETS.values()
+            if preset
+            for name in preset.fields
         } | given
     return (recipe(args.preset, documents, given.get("num_steps")) if args.preset else {}) | given
 
@@ -129,7 +138,11 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
         f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
-    cut = 0 if config.windows else sum(len(document) >= config.block_size for document in session.documents)
+    cut = (
+        0
+        if config.windows
+        else sum(len(document) >= config.block_size for document in session.documents)
+    )
     if cut:
         face.say(
             f"{cut:,} documents are longer than block_size {config.block_size} and cut; "
@@ -146,7 +159,9 @@ def _is_pipe(descriptor: int) -> bool:
         return False
 
 
-def _train(session: Session, recorder: Recorder, args: Namespace, output: _Output, face: Face) -> int:
+def _train(
+    session: Session, recorder: Recorder, args: Namespace, output: _Output, face: Face
+) -> int:
     """Run to the end, or to a signal; save. Returns the exit code."""
     num_steps = session.config.num_steps
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
@@ -162,8 +177,15 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: _Outpu
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
             # Here, where a signal waits for its end.
-            saved = output.save(session) if session.step == num_steps else output.save_broken_off(session)
-    except (StorageError, BrokenPipeError):  # of a log or the transcript: the steps made need not be lost
+            saved = (
+                output.save(session)
+                if session.step == num_steps
+                else output.save_broken_off(session)
+            )
+    except (
+        StorageError,
+        BrokenPipeError,
+    ):  # of a log or the transcript: the steps made need not be lost
         with suppress(MicrogptError):
             face.say(f"saved as of step {session.step:,}: {output.save_broken_off(session)}")
         raise
@@ -174,7 +196,9 @@ def _train(session: Session, recorder: Recorder, args: Namespace, output: _Outpu
         return INTERRUPTED[signal.Signals(interrupt.received)]
     face.say(f"saved {saved}")
     if session.held_out:
-        found = scoring.evaluate(session.engine, session.tokenizer, session.config, session.held_out, never)
+        found = scoring.evaluate(
+            session.engine, session.tokenizer, session.config, session.held_out, never
+        )
         face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")
     return 0
 
@@ -183,7 +207,15 @@ def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face
     """The reference's samples: its coins follow its weights. Those that stand in the list are dimmed."""
     if args.transcript:
         face.data(reference.SAMPLES_TITLE)
-    found = sample(session.engine, session.tokenizer, session.config, args.samples, wanted, session.draws, never)
+    found = sample(
+        session.engine,
+        session.tokenizer,
+        session.config,
+        args.samples,
+        wanted,
+        session.draws,
+        never,
+    )
     known = frozenset(session.documents) if face.out.on else frozenset()
     for i, text in enumerate(found):
         shown = face.shown(text)

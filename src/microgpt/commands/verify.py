@@ -21,7 +21,11 @@ from . import Face
 def verify(args: Namespace, face: Face) -> int:
     """Exit code 0: the same on every case looked at. 1: not, or not shown to be."""
     if bool(args.what) == bool(args.cmd):
-        raise ConfigError("one program is needed: WHAT or --cmd", where="argument WHAT", fix="microgpt verify FILE.py")
+        raise ConfigError(
+            "one program is needed: WHAT or --cmd",
+            where="argument WHAT",
+            fix="microgpt verify FILE.py",
+        )
     if args.report:
         files.require_replaceable(args.report, _is_report, args.force)
     if args.what and exported.is_model(args.what):
@@ -35,9 +39,13 @@ def verify(args: Namespace, face: Face) -> int:
     data = _data(args.data)
     reports: list[dict[str, Any]] = []
     right = True
-    pairs = [(python, *_programs(args, python, limits)) for python in args.python or [sys.executable]]
+    pairs = [
+        (python, *_programs(args, python, limits)) for python in args.python or [sys.executable]
+    ]
     if args.steps is None and not (args.original or args.gradients):
-        face.say("the reference runs all its 1,000 steps, which takes minutes; --steps 20 is a quick look")
+        face.say(
+            "the reference runs all its 1,000 steps, which takes minutes; --steps 20 is a quick look"
+        )
     for python, variant, original in pairs:
         if args.gradients:
             checked = gradients.check(variant, data[0][1])
@@ -46,8 +54,16 @@ def verify(args: Namespace, face: Face) -> int:
             continue
         cases = cases_for(data, _seeds(args.seeds), args.steps, args.fresh, args.fresh_seed)
         level = args.level or ("printed" if args.cmd else "bits")
-        verdict = Verifier(original, level, args.ulps if level == "ulp" else 0).verify(variant, cases)
-        _tell(args, face, {"python": python, **verdict.to_dict()}, _with_python(verdict, args.python, python), reports)
+        verdict = Verifier(original, level, args.ulps if level == "ulp" else 0).verify(
+            variant, cases
+        )
+        _tell(
+            args,
+            face,
+            {"python": python, **verdict.to_dict()},
+            _with_python(verdict, args.python, python),
+            reports,
+        )
         right &= verdict.exit_code == 0
     if args.form:
         variant, original = _programs(args, sys.executable, limits)
@@ -63,9 +79,15 @@ def _verify_model(args: Namespace, face: Face) -> int:
     for name in ("steps", "steps_name", "seeds", "fresh", "python", "gradients", "form"):
         if getattr(args, name):
             flag = f"--{name.replace('_', '-')}"
-            raise ConfigError(f"{flag} is for programs, not for model files", where=f"option {flag}")
+            raise ConfigError(
+                f"{flag} is for programs, not for model files", where=f"option {flag}"
+            )
     if args.level not in (None, "bits"):
-        raise ConfigError("a model file is compared at level bits", where="option --level", fix="leave --level out")
+        raise ConfigError(
+            "a model file is compared at level bits",
+            where="option --level",
+            fix="leave --level out",
+        )
     verdict = exported.verify(args.what, args.original, args.data)
     reports: list[dict[str, Any]] = []
     _tell(args, face, verdict.to_dict(), render(verdict), reports)
@@ -74,7 +96,9 @@ def _verify_model(args: Namespace, face: Face) -> int:
 
 
 def _is_report(start: bytes) -> bool:
-    return start.startswith(tuple(b'[\n {\n  "%s": ' % first for first in (b"python", b"original", b"program")))
+    return start.startswith(
+        tuple(b'[\n {\n  "%s": ' % first for first in (b"python", b"original", b"program"))
+    )
 
 
 def _write_report(args: Namespace, reports: list[dict[str, Any]]) -> None:
@@ -112,6 +136,8 @@ def _with_python(verdict: Verdict, pythons: list[str] | None, python: str) -> st
     return (f"{python}: " if pythons else "") + render(verdict)
 
 
-def _tell(args: Namespace, face: Face, found: dict[str, Any], text: str, reports: list[dict[str, Any]]) -> None:
+def _tell(
+    args: Namespace, face: Face, found: dict[str, Any], text: str, reports: list[dict[str, Any]]
+) -> None:
     reports.append(found)
     face.data(json.dumps(found) if args.json else text.rstrip("\n"))

@@ -96,12 +96,17 @@ def forward(token, t, past):
     p = {"token": token, "emb": w["wte"][token] + w["wpe"][t]}
     p["x0"], p["scale0"], p["ms0"] = rmsnorm(p["emb"])
     p["n1"], p["scale1"], p["ms1"] = rmsnorm(p["x0"])
-    p["q"], p["k"], p["v"] = (linear(p["n1"], w[name]) for name in ("attn_wq", "attn_wk", "attn_wv"))
+    p["q"], p["k"], p["v"] = (
+        linear(p["n1"], w[name]) for name in ("attn_wq", "attn_wk", "attn_wv")
+    )
     past.append(p)
     p["heads"], out = [], []
     for h in range(0, n_embd, head_dim):
         head = slice(h, h + head_dim)
-        keys, values = np.array([u["k"][head] for u in past]), np.array([u["v"][head] for u in past])
+        keys, values = (
+            np.array([u["k"][head] for u in past]),
+            np.array([u["v"][head] for u in past]),
+        )
         attention = softmax(linear(p["q"][head], keys) * math.pow(head_dim**0.5, -1))
         p["heads"].append(attention)
         out.append(linear(attention[0], values.T))
@@ -161,7 +166,10 @@ def attention_backward(past, t, dmixed):
             d = e[u] * (math.pow(total, -1) * da[u] + dtotal) * math.pow(head_dim**0.5, -1)
             p["dq"][head] += past[u]["k"][head] * d
             past[u]["dk"][head] += p["q"][head] * d
-        q, k, v = ([w[f"attn_w{letter}"][o] * p[f"d{letter}"][o] for o in range(n_embd)[head]] for letter in "qkv")
+        q, k, v = (
+            [w[f"attn_w{letter}"][o] * p[f"d{letter}"][o] for o in range(n_embd)[head]]
+            for letter in "qkv"
+        )
         # The first position meets k and q only in products k[o] q[o], so there their rows take turns.
         pairs = [*zip(q, k)] if t == 0 else []
         rest = [row for pair in pairs for row in pair] or [*q, *k]

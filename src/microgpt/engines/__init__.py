@@ -39,7 +39,11 @@ class State:
     @classmethod
     def initial(cls, parameters: array[float]) -> State:
         """Fresh weights, Adam's moments at zero."""
-        return cls(parameters, array("d", bytes(8 * len(parameters))), array("d", bytes(8 * len(parameters))))
+        return cls(
+            parameters,
+            array("d", bytes(8 * len(parameters))),
+            array("d", bytes(8 * len(parameters))),
+        )
 
 
 class Run(NamedTuple):
@@ -88,7 +92,9 @@ class Engine(Protocol):
         """A copy of weights, moments and step count."""
         ...
 
-    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+    def steps(
+        self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
+    ) -> Run:
         """One update for each batch, in order, at its learning rate."""
         ...
 
@@ -141,7 +147,11 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
     Raises ConfigError for an unknown name, MissingPartError when the module was not built.
     """
     if name not in NAMES:
-        raise ConfigError(f"there is no engine {quote(name)}", where="option engine", fix=f"one of {', '.join(NAMES)}")
+        raise ConfigError(
+            f"there is no engine {quote(name)}",
+            where="option engine",
+            fix=f"one of {', '.join(NAMES)}",
+        )
     if name == AUTO:
         try:
             return engine_class("exact" if config is None or config.plain else "fast")
@@ -168,7 +178,9 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
 def trained_by(state: State) -> str:
     """The name of the engine that made this state, as far as its numbers tell: the fast one's are all float32."""
     numbers = (state.parameters, state.m, state.v)
-    return "fast" if state.step and all(array("d", array("f", xs)) == xs for xs in numbers) else AUTO
+    return (
+        "fast" if state.step and all(array("d", array("f", xs)) == xs for xs in numbers) else AUTO
+    )
 
 
 def available() -> dict[str, str]:

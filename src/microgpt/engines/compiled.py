@@ -17,14 +17,18 @@ from . import Generated, Run, State, Stop, Tokens, Trace
 class CompiledEngine:
     """Arguments and results: see `Engine`."""
 
-    def __init__(self, native: _native.Exact | _native.Fast, config: Config, vocab_size: int) -> None:
+    def __init__(
+        self, native: _native.Exact | _native.Fast, config: Config, vocab_size: int
+    ) -> None:
         self._native, self._config, self._vocab_size = native, config, vocab_size
 
     def state(self) -> State:
         parameters, m, v = self._zeros(), self._zeros(), self._zeros()
         return State(parameters, m, v, self._native.copy_state(parameters, m, v))
 
-    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+    def steps(
+        self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
+    ) -> Run:
         return Run(*self._native.steps(batches, learning_rates, stop))
 
     def gradients(self, batch: Sequence[Tokens], stop: Stop) -> tuple[float, array[float]]:
@@ -63,7 +67,9 @@ class CompiledEngine:
         top_p: float,
         stop: Stop,
     ) -> Generated:
-        return Generated(*self._native.generate(count, coins, start, temperature, top_k, top_p, stop))
+        return Generated(
+            *self._native.generate(count, coins, start, temperature, top_k, top_p, stop)
+        )
 
     def _zeros(self) -> array[float]:
         return array("d", bytes(8 * self._config.parameter_count(self._vocab_size)))

@@ -52,7 +52,9 @@ class ExactEngine(CompiledEngine):
         )
         super().__init__(native, config, vocab_size)
 
-    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+    def steps(
+        self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
+    ) -> Run:
         if not self._config.plain:
             raise ConfigError(
                 "the exact engine trains as the reference does, without weight decay, input dropout and Muon",

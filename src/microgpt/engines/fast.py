@@ -25,7 +25,9 @@ class FastEngine(CompiledEngine):
 
     name = "fast"
 
-    def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = "") -> None:
+    def __init__(
+        self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = ""
+    ) -> None:
         native = _native.Fast(
             config.n_layer,
             config.n_embd,

@@ -16,7 +16,9 @@ A, B, C = 3.4445, -4.7750, 2.0315
 
 def direction(momentum: Matrix) -> Matrix:
     """The matrix with its singular values near 1, by Newton-Schulz steps; zeros stay zeros."""
-    if len(momentum) > len(momentum[0]):  # the shorter side first: products are smaller, the result the same
+    if len(momentum) > len(
+        momentum[0]
+    ):  # the shorter side first: products are smaller, the result the same
         return transposed(direction(transposed(momentum)))
     length = sum(x * x for row in momentum for x in row) ** 0.5
     x = [[value / max(length, 1e-7) for value in row] for row in momentum]
@@ -36,10 +38,14 @@ def update(
     The factor makes the step as long as Adam's usually is (Liu et al. 2025, "Muon is scalable for LLM
     training", section 2.2), so that one learning rate serves both. The direction is that of Nesterov's momentum.
     """
-    momentum = [[beta * m + (1 - beta) * g for m, g in zip(*rows)] for rows in zip(momentum, gradient)]
+    momentum = [
+        [beta * m + (1 - beta) * g for m, g in zip(*rows)] for rows in zip(momentum, gradient)
+    ]
     ahead = [[beta * m + (1 - beta) * g for m, g in zip(*rows)] for rows in zip(momentum, gradient)]
     step = rate * 0.2 * max(len(weights), len(weights[0])) ** 0.5
-    moved = [[keep * w - step * d for w, d in zip(*rows)] for rows in zip(weights, direction(ahead))]
+    moved = [
+        [keep * w - step * d for w, d in zip(*rows)] for rows in zip(weights, direction(ahead))
+    ]
     return moved, momentum
 
 

@@ -16,7 +16,9 @@ from ..errors import ConfigError, StoppedError
 from . import Generated, Run, State, Stop, Tokens, Trace, muon, noise
 
 Number = Any  # reference.Value: a file for readers, without annotations
-GRAPH_BYTES = 570  # that the graph takes for a product and its sum, two Values: CPython 3.11, measured
+GRAPH_BYTES = (
+    570  # that the graph takes for a product and its sum, two Values: CPython 3.11, measured
+)
 
 
 class ScalarEngine:
@@ -38,13 +40,18 @@ class ScalarEngine:
         parameters = array("d", [p.data for p in self._parameters])
         return State(parameters, array("d", self._m), array("d", self._v), self._step)
 
-    def steps(self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop) -> Run:
+    def steps(
+        self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
+    ) -> Run:
         losses: list[float] = []
         for batch, rate in zip(batches, learning_rates, strict=True):
             loss = self._backward(batch, stop, self._config.input_dropout)
             if loss is None:
                 return Run(losses, "stopped")
-            if not (math.isfinite(loss) and all(math.isfinite(p.grad * p.grad) for p in self._parameters)):
+            if not (
+                math.isfinite(loss)
+                and all(math.isfinite(p.grad * p.grad) for p in self._parameters)
+            ):
                 self._clear_gradients()
                 return Run(losses, "diverged")
             self._update(rate)
@@ -109,7 +116,9 @@ class ScalarEngine:
         return Generated(documents, used)
 
     def _logits(self, token: int, position: int, cache: Any) -> list[Number]:
-        logits: list[Number] = reference.gpt(token, position, cache, self._weights, self._config.n_head)
+        logits: list[Number] = reference.gpt(
+            token, position, cache, self._weights, self._config.n_head
+        )
         return logits
 
     def _forward(self, tokens: Tokens, stop: Stop) -> tuple[list[list[float]], Any]:
@@ -147,7 +156,10 @@ class ScalarEngine:
 
     def _require_memory(self, batch: Sequence[Tokens]) -> None:
         c, vocab_size = self._config, self._bos + 1
-        each, products = 12 * c.n_layer * c.n_embd**2 + vocab_size * c.n_embd, 0  # for a position; in all
+        each, products = (
+            12 * c.n_layer * c.n_embd**2 + vocab_size * c.n_embd,
+            0,
+        )  # for a position; in all
         for tokens in batch:
             n = min(c.block_size, len(tokens) - 1)
             products += n * each + n * (n + 1) * c.n_layer * c.n_embd
@@ -164,7 +176,9 @@ class ScalarEngine:
         c, keep = self._config, 1 - rate * self._config.weight_decay
         end = len(self._parameters)
         if c.muon:
-            for matrix in [matrix for name, matrix in self._weights.items() if name.startswith("layer")][::-1]:
+            for matrix in [
+                matrix for name, matrix in self._weights.items() if name.startswith("layer")
+            ][::-1]:
                 end -= len(matrix) * len(matrix[0])
                 self._muon(matrix, end, rate, keep)
         parameters, m, v = self._parameters[:end], self._m[:end], self._v[:end]
@@ -176,8 +190,13 @@ class ScalarEngine:
     def _muon(self, matrix: list[list[Number]], start: int, rate: float, keep: float) -> None:
         """Muon's update of a matrix whose momentum begins at self._m[start]."""
         columns = len(matrix[0])
-        momentum = [self._m[start + i * columns : start + (i + 1) * columns] for i in range(len(matrix))]
-        weights, gradient = [[p.data for p in row] for row in matrix], [[p.grad for p in row] for row in matrix]
+        momentum = [
+            self._m[start + i * columns : start + (i + 1) * columns] for i in range(len(matrix))
+        ]
+        weights, gradient = (
+            [[p.data for p in row] for row in matrix],
+            [[p.grad for p in row] for row in matrix],
+        )
         weights, momentum = muon.update(weights, gradient, momentum, rate, self._config.muon, keep)
         self._m[start : start + len(matrix) * columns] = [m for row in momentum for m in row]
         for row, numbers in zip(matrix, weights):

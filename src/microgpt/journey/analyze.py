@@ -17,9 +17,34 @@ from typing import Any
 from .syntax import Tree, parse
 
 ALIKE = 0.6  # share of leaves that two members of a family of functions or statements must have in common
-SMALLEST = {"functions": 5, "statements": 4, "expressions": 8}  # leaves of a member; smaller ones are noise
-STATEMENTS = {"Assign", "AugAssign", "AnnAssign", "Return", "Call", "If", "For", "While", "With", "Raise", "Assert"}
-EXPRESSIONS = {"Call", "BinaryOperation", "ListComp", "DictComp", "GeneratorExp", "Comparison", "IfExp", "Subscript"}
+SMALLEST = {
+    "functions": 5,
+    "statements": 4,
+    "expressions": 8,
+}  # leaves of a member; smaller ones are noise
+STATEMENTS = {
+    "Assign",
+    "AugAssign",
+    "AnnAssign",
+    "Return",
+    "Call",
+    "If",
+    "For",
+    "While",
+    "With",
+    "Raise",
+    "Assert",
+}
+EXPRESSIONS = {
+    "Call",
+    "BinaryOperation",
+    "ListComp",
+    "DictComp",
+    "GeneratorExp",
+    "Comparison",
+    "IfExp",
+    "Subscript",
+}
 BLOCKS = {"IndentedBlock", "Module"}
 MOST_FAMILIES = 40  # of one coarse shape that a tree is compared with; keeps large files quick
 
@@ -86,7 +111,11 @@ def anti_unify(members: Sequence[Tree]) -> Skeleton:
     def descend(trees: Sequence[Tree]) -> None:
         first = trees[0]
         for tree in trees:
-            if tree.kind != first.kind or tree.label != first.label or len(tree.children) != len(first.children):
+            if (
+                tree.kind != first.kind
+                or tree.label != first.label
+                or len(tree.children) != len(first.children)
+            ):
                 holes.setdefault(tuple(t.text for t in trees), []).append(list(trees))
                 return
         for group in zip(*(t.children for t in trees)):
@@ -119,7 +148,10 @@ def find(source: str, name: str = "the program") -> list[Family]:
     """All families, most lines saved first, then most tokens. Raises DataError where this is not Python."""
     root = parse(source, name)
     blocks = {
-        id(child): (block, i) for block in root.walk() if block.kind in BLOCKS for i, child in enumerate(block.children)
+        id(child): (block, i)
+        for block in root.walk()
+        if block.kind in BLOCKS
+        for i, child in enumerate(block.children)
     }
     families: list[Family] = []
     for kind, buckets in (
@@ -129,9 +161,13 @@ def find(source: str, name: str = "the program") -> list[Family]:
     ):
         for bucket in buckets.values():
             if len(bucket) > 1:
-                families += [_family(kind, skeleton, source, blocks) for skeleton in grouped(bucket)]
+                families += [
+                    _family(kind, skeleton, source, blocks) for skeleton in grouped(bucket)
+                ]
     families += _twins([f for f in families if f.kind == "statements"])
-    families.sort(key=lambda f: (-f.saving, f.tokens_after - f.tokens_now, f.places[0].line, -len(f.places)))
+    families.sort(
+        key=lambda f: (-f.saving, f.tokens_after - f.tokens_now, f.places[0].line, -len(f.places))
+    )
     return _distinct(families)
 
 
@@ -143,7 +179,12 @@ def _functions(root: Tree) -> dict[object, list[Tree]]:
             for tree in owner.children:
                 if tree.kind == "FunctionDef" and tree.size >= SMALLEST["functions"]:
                     body = [child.kind for child in tree.children if child.kind == "IndentedBlock"]
-                    kinds = [t.kind for child in tree.children if child.kind in body for t in child.children]
+                    kinds = [
+                        t.kind
+                        for child in tree.children
+                        if child.kind in body
+                        for t in child.children
+                    ]
                     buckets[id(owner), tuple(kinds)].append(tree)
     return buckets
 
@@ -155,7 +196,9 @@ def _statements(root: Tree) -> dict[object, list[Tree]]:
             for tree in block.children:
                 if tree.kind in STATEMENTS and tree.size >= SMALLEST["statements"]:
                     value = tree.children[-1]
-                    called = value.children[0].label if value.kind == "Call" and value.children else ""
+                    called = (
+                        value.children[0].label if value.kind == "Call" and value.children else ""
+                    )
                     buckets[tree.kind, value.kind, called, len(value.children)].append(tree)
     return buckets
 
@@ -195,7 +238,11 @@ def _way(kind: str, members: Sequence[Tree], now: int, blocks: Blocks) -> tuple[
     if kind == "functions":
         return "a function that makes them", height + 3 + count + sum(docs)
     if kind == "statements":
-        return ("a loop over the holes", 1 + height) if _loops(members, blocks) else ("a helper", height + 1 + count)
+        return (
+            ("a loop over the holes", 1 + height)
+            if _loops(members, blocks)
+            else ("a helper", height + 1 + count)
+        )
     return "a helper", 2 + now
 
 
@@ -203,7 +250,11 @@ def _docstring_lines(tree: Tree) -> int:
     """Lines of a function's docstring: they stay, whatever becomes of its body."""
     body = next((child for child in tree.children if child.kind == "IndentedBlock"), None)
     first = body.children[0] if tree.kind == "FunctionDef" and body and body.children else None
-    return first.end_line - first.line + 1 if first and first.kind in ("SimpleString", "ConcatenatedString") else 0
+    return (
+        first.end_line - first.line + 1
+        if first and first.kind in ("SimpleString", "ConcatenatedString")
+        else 0
+    )
 
 
 def _loops(members: Sequence[Tree], blocks: Blocks) -> bool:
@@ -230,7 +281,9 @@ def _twins(families: Sequence[Family]) -> list[Family]:
                 places = tuple(sorted((*one.places, *two.places), key=lambda p: p.line))
                 tokens = (one.tokens_now + two.tokens_now, one.tokens_after + two.tokens_after)
                 after = 1 + height + count
-                found.append(Family("twins", places, text, "a helper called for each", now, after, *tokens))
+                found.append(
+                    Family("twins", places, text, "a helper called for each", now, after, *tokens)
+                )
     return found
 
 
@@ -257,7 +310,9 @@ def _name_of(tree: Tree) -> str:
 
 def _with_holes(source: str, skeleton: Skeleton) -> str:
     """The first member's text with ‹1›, ‹2›... for its holes; holes that fill nothing there are left out."""
-    numbered = [(found[0], number) for number, hole in enumerate(skeleton.holes, 1) for found in hole]
+    numbered = [
+        (found[0], number) for number, hole in enumerate(skeleton.holes, 1) for found in hole
+    ]
     member = skeleton.members[0]
     text, at = "", member.start
     for tree, number in sorted(numbered, key=lambda pair: pair[0].start):
@@ -271,7 +326,11 @@ def render(families: Sequence[Family], top: int = 20) -> str:
     """The families for people, best first."""
     lines = []
     for rank, family in enumerate(families[:top], 1):
-        saving = f"saves {family.saving} lines" if family.saving > 0 else f"saves no line ({family.saving:+d})"
+        saving = (
+            f"saves {family.saving} lines"
+            if family.saving > 0
+            else f"saves no line ({family.saving:+d})"
+        )
         lines.append(
             f"{rank:2d}. {len(family.places)} {family.kind}: {saving}; "
             f"{family.lines_now} lines now, {family.lines_after} with {family.way}"
@@ -280,5 +339,7 @@ def render(families: Sequence[Family], top: int = 20) -> str:
         shown = [f"{p.line}{f' {p.name}' if p.name else ''}" for p in family.places[:12]]
         lines.append(f"    lines {', '.join(shown)}{' ...' if len(family.places) > 12 else ''}")
     total = sum(max(0, family.saving) for family in families)
-    lines.append(f"{len(families)} families; at most {total} lines in all, if every abstraction proves right")
+    lines.append(
+        f"{len(families)} families; at most {total} lines in all, if every abstraction proves right"
+    )
     return "\n".join(lines) + "\n"

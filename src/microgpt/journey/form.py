@@ -15,7 +15,14 @@ from typing import Any
 
 from ..errors import DataError
 
-_NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENCODING)
+_NO_CODE = (
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,11 @@ class Form:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"original": self.original.__dict__, "variant": self.variant.__dict__, "broken": self.broken}
+        return {
+            "original": self.original.__dict__,
+            "variant": self.variant.__dict__,
+            "broken": self.broken,
+        }
 
 
 def tokens_of(source: str) -> list[tokenize.TokenInfo]:
@@ -75,7 +86,10 @@ def _docstring_lines(tokens: list[tokenize.TokenInfo]) -> set[int]:
     found: set[int] = set()
     before = tokenize.NEWLINE
     for token, after in zip(tokens, tokens[1:], strict=False):
-        alone = before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT) and after.type == tokenize.NEWLINE
+        alone = (
+            before in (tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+            and after.type == tokenize.NEWLINE
+        )
         if token.type == tokenize.STRING and alone:
             found |= set(range(token.start[0], token.end[0] + 1))
         if token.type not in (tokenize.NL, tokenize.COMMENT):
@@ -90,7 +104,8 @@ def comments(source: str) -> list[str]:
     return [
         token.string
         for token in tokens
-        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and token.start[0] in docstrings)
+        if token.type == tokenize.COMMENT
+        or (token.type == tokenize.STRING and token.start[0] in docstrings)
     ]
 
 
@@ -127,12 +142,21 @@ def check(original: str, variant: str) -> Form:
     broken = []
     one, two = comments(original), comments(variant)
     if one != two:
-        index = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two)))
-        shown = [repr(found[index].split("\n")[0]) if index < len(found) else "nothing" for found in (one, two)]
+        index = next(
+            (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b),
+            min(len(one), len(two)),
+        )
+        shown = [
+            repr(found[index].split("\n")[0]) if index < len(found) else "nothing"
+            for found in (one, two)
+        ]
         broken.append(f"comment {index + 1} of {len(one)} was {shown[0]} and is {shown[1]}")
     wanted, kept = spacing(original), spacing(variant)
     moved = [c for c in wanted if c in kept and kept[c] != wanted[c]]
-    broken += [f"{wanted[c]} blank lines before {c.rpartition(' ')[0]!r} became {kept[c]}" for c in moved[:3]]
+    broken += [
+        f"{wanted[c]} blank lines before {c.rpartition(' ')[0]!r} became {kept[c]}"
+        for c in moved[:3]
+    ]
     runs = [Counter(_blank_runs(text)) for text in (original, variant)]
     widest = max(runs[0], default=0)
     broken += [f"{width} blank lines in a row" for width in runs[1] if width > widest]
@@ -165,6 +189,10 @@ def render(form: Form) -> str:
     rows = [f"{'':10}{'original':>10}{'variant':>10}{'change':>9}"]
     for name in ("lines", "code_lines", "tokens", "bytes"):
         one, two = getattr(form.original, name), getattr(form.variant, name)
-        rows.append(f"{name.replace('_', ' '):10}{one:10,}{two:10,}{100 * (two - one) / max(1, one):+8.1f}%")
-    said = [f"not kept: {rule}" for rule in form.broken] or ["comments, spacing and indentation are kept"]
+        rows.append(
+            f"{name.replace('_', ' '):10}{one:10,}{two:10,}{100 * (two - one) / max(1, one):+8.1f}%"
+        )
+    said = [f"not kept: {rule}" for rule in form.broken] or [
+        "comments, spacing and indentation are kept"
+    ]
     return "\n".join([*rows, *said]) + "\n"

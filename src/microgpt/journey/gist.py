@@ -67,7 +67,9 @@ SHA-256 of {edition.name}: `{hashlib.sha256(source.encode()).hexdigest()}`
     return Gist(description, {edition.name: source, "README.md": readme})
 
 
-def publish(gist: Gist, api: str, environment: Mapping[str, str], update: str = "", secret: bool = False) -> str:
+def publish(
+    gist: Gist, api: str, environment: Mapping[str, str], update: str = "", secret: bool = False
+) -> str:
     """Create a gist, or change the one with that id; its address. Raises MissingPartError without a token."""
     token = environment.get(TOKEN, "")
     if not token:
@@ -78,7 +80,9 @@ def publish(gist: Gist, api: str, environment: Mapping[str, str], update: str = 
         )
     parts = urlsplit(api)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise ConfigError("the token is only sent over https", where="option --api", fix="https://api.github.com")
+        raise ConfigError(
+            "the token is only sent over https", where="option --api", fix="https://api.github.com"
+        )
     body: dict[str, Any] = {
         "description": gist.description,
         "files": {name: {"content": text} for name, text in gist.files.items()},
@@ -118,11 +122,17 @@ def _send(request: urllib.request.Request, token: str) -> dict[str, Any]:
             return found
     except urllib.error.HTTPError as error:
         said = error.read(2000).decode(errors="replace").replace(token, "***")
-        fix = {401: f"a valid token in {TOKEN}", 403: "a token that may write gists", 404: "the id of a gist of yours"}
+        fix = {
+            401: f"a valid token in {TOKEN}",
+            403: "a token that may write gists",
+            404: "the id of a gist of yours",
+        }
         raise DataError(
             f"the server refused the gist: {error.code} {quote(said)}",
             where=request.full_url,
             fix=fix.get(error.code, ""),
         ) from None
     except (urllib.error.URLError, TimeoutError, ValueError) as error:
-        raise DataError(f"the server cannot be understood: {error}", where=request.full_url) from error
+        raise DataError(
+            f"the server cannot be understood: {error}", where=request.full_url
+        ) from error

@@ -38,7 +38,10 @@ class Reminder:
     def text(self) -> str:
         """The reminder for people."""
         lines = ["The editions stand at:", *(f"  {line}" for line in self.standing)]
-        lines += ["Since the last reminder:", *(f"  {line}" for line in self.changes or ["nothing changed"])]
+        lines += [
+            "Since the last reminder:",
+            *(f"  {line}" for line in self.changes or ["nothing changed"]),
+        ]
         if self.candidate:
             c = self.candidate
             where = ", ".join(str(place.line) for place in c.places)
@@ -52,7 +55,9 @@ class Reminder:
 def remind(editions: Path, state: Path) -> Reminder:
     """The reminder now; remembers what it said for the next one. Each reminder offers another candidate in turn."""
     found = ledger.entries(editions)
-    now = {e.name: {"sha256": e.sha256, "lines": e.size.lines, "bytes": e.size.bytes} for e in found}
+    now = {
+        e.name: {"sha256": e.sha256, "lines": e.size.lines, "bytes": e.size.bytes} for e in found
+    }
     before: dict[str, Any] = json.loads(files.read(state)) if state.exists() else {}
     known, turn = before.get("editions", {}), int(before.get("turn", -1)) + 1
     changes = [
@@ -67,7 +72,10 @@ def remind(editions: Path, state: Path) -> Reminder:
     families = find(short.read_text(encoding="utf-8"), "short.py") if short.exists() else []
     best = families[:10]
     candidate = best[turn % len(best)] if best else None
-    standing = [f"{e.name:22} {e.size.lines:4} lines {e.size.bytes:7,} bytes  {ledger.claim(e)}" for e in found]
+    standing = [
+        f"{e.name:22} {e.size.lines:4} lines {e.size.bytes:7,} bytes  {ledger.claim(e)}"
+        for e in found
+    ]
     state.parent.mkdir(parents=True, exist_ok=True)
     files.write(state, (json.dumps({"editions": now, "turn": turn}) + "\n").encode())
     return Reminder(standing, changes, candidate)
@@ -84,7 +92,9 @@ def seconds_of(text: str) -> int:
     found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
     if not found:
         raise ConfigError(
-            f"a time is a number and s, m, h or d, not {quote(text)}", where="option --every", fix="--every 1h"
+            f"a time is a number and s, m, h or d, not {quote(text)}",
+            where="option --every",
+            fix="--every 1h",
         )
     return int(found[1]) * _UNITS[found[2]]
 
@@ -95,7 +105,8 @@ def every(seconds: int, times: int, job: Callable[[], None]) -> None:
         import schedule
     except ImportError as error:
         raise MissingPartError(
-            "--every needs the package schedule, which is not installed", fix="pip install 'microgpt-exact[journey]'"
+            "--every needs the package schedule, which is not installed",
+            fix="pip install 'microgpt-exact[journey]'",
         ) from error
     import time
 
@@ -115,20 +126,26 @@ def every(seconds: int, times: int, job: Callable[[], None]) -> None:
 def command(editions: Path, state: Path) -> str:
     """The command line a timer runs, with absolute paths."""
     words = [sys.executable, "-m", "microgpt", "journey", "remind"]
-    return shlex.join([*words, "--editions", str(editions.resolve()), "--state", str(state.resolve())])
+    return shlex.join(
+        [*words, "--editions", str(editions.resolve()), "--state", str(state.resolve())]
+    )
 
 
 def cron_text(current: str, line: str | None) -> str:
     """A crontab with our line at the end, or without it."""
     lines = [each for each in current.splitlines() if not each.endswith(MARK)]
-    return "\n".join([*lines, *([f"{line} {MARK}"] if line else [])]) + "\n" if lines or line else ""
+    return (
+        "\n".join([*lines, *([f"{line} {MARK}"] if line else [])]) + "\n" if lines or line else ""
+    )
 
 
 def change_cron(editions: Path, state: Path, install: bool) -> str:
     """Add the hourly reminder to the user's crontab, or remove it; the crontab as it is then."""
     program = shutil.which("crontab")
     if not program:
-        raise MissingPartError("there is no crontab on this system", fix="install cron, or --install systemd")
+        raise MissingPartError(
+            "there is no crontab on this system", fix="install cron, or --install systemd"
+        )
     listed = subprocess.run([program, "-l"], capture_output=True, text=True, check=False)
     log = state.with_suffix(".log")
     line = f"0 * * * * {command(editions, state).replace('%', chr(92) + '%')} >> {shlex.quote(str(log))} 2>&1"
@@ -166,7 +183,9 @@ def change_systemd(editions: Path, state: Path, install: bool, folder: Path | No
         else:
             path.unlink(missing_ok=True)
             said.append(f"removed {path}")
-    running = _systemctl("daemon-reload") and (not install or _systemctl("enable", "--now", "microgpt-remind.timer"))
+    running = _systemctl("daemon-reload") and (
+        not install or _systemctl("enable", "--now", "microgpt-remind.timer")
+    )
     if not running:
         said.append("systemd is not running for this user: the units take effect when it is")
     return "\n".join(said) + "\n"
@@ -176,4 +195,7 @@ def _systemctl(*words: str) -> bool:
     program = shutil.which("systemctl")
     if not program:
         return False
-    return subprocess.run([program, "--user", *words], capture_output=True, check=False).returncode == 0
+    return (
+        subprocess.run([program, "--user", *words], capture_output=True, check=False).returncode
+        == 0
+    )

@@ -45,7 +45,11 @@ def replay(recorded: Path, source: str) -> list[Idea]:
                 )
             text = text.replace(change["old"], change["new"])
         verdict = step.get("verdict", "same")
-        ideas.append(Idea(step["idea"], step["why"], step["kept"], verdict, step.get("steps", 3), source, text))
+        ideas.append(
+            Idea(
+                step["idea"], step["why"], step["kept"], verdict, step.get("steps", 3), source, text
+            )
+        )
         if step["kept"]:
             source = text
     return ideas
@@ -63,5 +67,7 @@ def table(ideas: list[Idea]) -> str:
     for idea in ideas:
         before, after = idea.lines
         decision = "kept" if idea.kept else "rejected"
-        rows.append(f"| {idea.title} | {before} → {after} | {idea.verdict} | {decision} | {idea.why} |")
+        rows.append(
+            f"| {idea.title} | {before} → {after} | {idea.verdict} | {decision} | {idea.why} |"
+        )
     return "\n".join(rows)

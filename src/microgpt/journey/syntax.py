@@ -12,7 +12,16 @@ from typing import Any
 
 from ..errors import DataError, MissingPartError
 
-LEAVES = {"Name", "Integer", "Float", "Imaginary", "SimpleString", "FormattedStringText", "Operator", "Empty"}
+LEAVES = {
+    "Name",
+    "Integer",
+    "Float",
+    "Imaginary",
+    "SimpleString",
+    "FormattedStringText",
+    "Operator",
+    "Empty",
+}
 _LAYOUT = (
     "whitespace",
     "lpar",
@@ -26,7 +35,17 @@ _LAYOUT = (
     "equal",
     "dot",
 )
-_SKIPPED = ("leading_lines", "lines_after", "header", "footer", "trailing", "star", "colon", "indent", "encoding")
+_SKIPPED = (
+    "leading_lines",
+    "lines_after",
+    "header",
+    "footer",
+    "trailing",
+    "star",
+    "colon",
+    "indent",
+    "encoding",
+)
 
 
 @dataclass
@@ -42,7 +61,9 @@ class Tree:
     end_line: int
     column: int = 0
     size: int = 1
-    shape: int = field(default=0, repr=False)  # equal for trees that differ in their leaves' texts alone
+    shape: int = field(
+        default=0, repr=False
+    )  # equal for trees that differ in their leaves' texts alone
 
     @cached_property
     def text(self) -> str:
@@ -65,7 +86,8 @@ def parse(source: str, name: str) -> Tree:
         from libcst.metadata import MetadataWrapper, PositionProvider
     except ImportError as error:
         raise MissingPartError(
-            "analyze needs LibCST, which is not installed", fix="pip install 'microgpt-exact[journey]'"
+            "analyze needs LibCST, which is not installed",
+            fix="pip install 'microgpt-exact[journey]'",
         ) from error
     try:
         wrapper = MetadataWrapper(libcst.parse_module(source), unsafe_skip_copy=True)
@@ -105,9 +127,13 @@ class _Converter:
         if not children and kind not in LEAVES:
             label = kind  # an operator, `pass`, `...`: its kind is its text
             kind = "Operator" if kind not in ("Pass", "Break", "Continue", "Ellipsis") else kind
-        found = Tree(kind, label, children, start, end, line, end_line, where.start.column if where else 0)
+        found = Tree(
+            kind, label, children, start, end, line, end_line, where.start.column if where else 0
+        )
         found.size = sum(child.size for child in children) or 1
-        found.shape = hash((kind, label if kind not in LEAVES else "", tuple(child.shape for child in children)))
+        found.shape = hash(
+            (kind, label if kind not in LEAVES else "", tuple(child.shape for child in children))
+        )
         return found
 
     def _child(self, part: Any) -> Tree | None:
@@ -116,13 +142,25 @@ class _Converter:
         kind = type(part).__name__
         if any(word in kind for word in ("Whitespace", "Newline", "Comment", "Maybe", "EmptyLine")):
             return None
-        if kind in ("IndentedBlock", "SimpleStatementSuite", "SimpleStatementLine", "Expr", "Arg", "Element"):
+        if kind in (
+            "IndentedBlock",
+            "SimpleStatementSuite",
+            "SimpleStatementLine",
+            "Expr",
+            "Arg",
+            "Element",
+        ):
             return self._unwrapped(part)
         return self.tree(part)
 
     def _unwrapped(self, part: Any) -> Tree:
         found = self.tree(part)
-        plain = len(found.children) == 1 and found.kind in ("SimpleStatementLine", "Expr", "Arg", "Element")
+        plain = len(found.children) == 1 and found.kind in (
+            "SimpleStatementLine",
+            "Expr",
+            "Arg",
+            "Element",
+        )
         if found.kind == "SimpleStatementSuite":
             found.kind = "IndentedBlock"  # def f(): return x has the shape of its two-line form
             found.shape = hash((found.kind, "", tuple(child.shape for child in found.children)))

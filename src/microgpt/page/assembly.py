@@ -22,7 +22,11 @@ PACKAGE = FOLDER.parent
 WORKER_SCRIPTS = ("engine.js", "ngrams.js", "session.js", "worker.js")
 FIRST_SCRIPT = ("boot.js",)
 PAGE_SCRIPTS = ("charts.js", "source.js", "views.js", "backward.js", "app.js")
-LISTS = {"US first names, 2018": "names", "Chemical elements": "elements", "Capital cities": "capitals"}
+LISTS = {
+    "US first names, 2018": "names",
+    "Chemical elements": "elements",
+    "Capital cities": "capitals",
+}
 
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=function|class|const)", re.MULTILINE)
@@ -65,14 +69,23 @@ def built_in_lists() -> list[dict[str, str]]:
     """The lists that the page offers: name and text, one document a line."""
     folders = {"names": PACKAGE / "data"}
     return [
-        {"name": name, "text": (folders.get(stem, FOLDER / "lists") / f"{stem}.txt").read_text(encoding="utf-8")}
+        {
+            "name": name,
+            "text": (folders.get(stem, FOLDER / "lists") / f"{stem}.txt").read_text(
+                encoding="utf-8"
+            ),
+        }
         for name, stem in LISTS.items()
     ]
 
 
 def standalone_script() -> str:
     """The module that `export --to js` puts below a model: edition, engine, and the functions it exports."""
-    edition = (PACKAGE / "editions" / "microgpt.js").read_text(encoding="utf-8").split("\nif (globalThis.process")[0]
+    edition = (
+        (PACKAGE / "editions" / "microgpt.js")
+        .read_text(encoding="utf-8")
+        .split("\nif (globalThis.process")[0]
+    )
     names = ", ".join(_EXPORTED.findall(edition))
     scope = f"const {{ {names} }} = (() => {{\n{_EXPORT.sub('', edition)}\nreturn {{ {names} }};\n}})();\n"
     engine = _EXPORT.sub("", _IMPORT.sub("", (FOLDER / "engine.js").read_text(encoding="utf-8")))
@@ -93,7 +106,9 @@ def _page() -> str:
         "%SOURCES%": _packed_sources(),
         "%SCRIPT%": _script(FIRST_SCRIPT),
     }
-    text = _INDENT.sub("", _HTML_COMMENT.sub("", (FOLDER / "page.html").read_text(encoding="utf-8")))
+    text = _INDENT.sub(
+        "", _HTML_COMMENT.sub("", (FOLDER / "page.html").read_text(encoding="utf-8"))
+    )
     for name, part in parts.items():
         text = text.replace(name, part)
     return text
@@ -119,7 +134,9 @@ def _script(names: tuple[str, ...]) -> str:
 
 
 def _style() -> str:
-    return _INDENT.sub("", _STYLE_COMMENT.sub("", (FOLDER / "style.css").read_text(encoding="utf-8")))
+    return _INDENT.sub(
+        "", _STYLE_COMMENT.sub("", (FOLDER / "style.css").read_text(encoding="utf-8"))
+    )
 
 
 def _hash(text: str) -> str:

@@ -99,7 +99,9 @@ def _add_page(app: FastAPI, page: str, has_model: bool) -> None:
 def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
     def model() -> MicroGPT:
         if found is None:
-            raise NotFittedError("no model is loaded", fix="start the server with one: microgpt serve MODEL")
+            raise NotFittedError(
+                "no model is loaded", fix="start the server with one: microgpt serve MODEL"
+            )
         return found
 
     @app.post("/v1/sample", response_model=SampleAnswer)
@@ -110,8 +112,12 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
 
     @app.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_takes(ScoreRequest))
     async def score(request: Request) -> Response:
-        body = await request.body()  # unpacked by the thread: ten thousand strings wait as what was sent
-        content = await jobs.run(request, lambda stop: _score(model(), _unpacked(ScoreRequest, body).strings, stop))
+        body = (
+            await request.body()
+        )  # unpacked by the thread: ten thousand strings wait as what was sent
+        content = await jobs.run(
+            request, lambda stop: _score(model(), _unpacked(ScoreRequest, body).strings, stop)
+        )
         return Response(content, media_type="application/json")
 
     @app.post("/v1/next", response_model=NextAnswer)
@@ -128,7 +134,11 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
 def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
     filters = wanted.model_dump(exclude={"n", "seed", "novel"})
     rules = sampling.Wanted(**filters, novel=_known(model) if wanted.novel else ())
-    return list(sampling.sample(model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop))
+    return list(
+        sampling.sample(
+            model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop
+        )
+    )
 
 
 def _known(model: MicroGPT) -> frozenset[str]:
@@ -136,12 +146,19 @@ def _known(model: MicroGPT) -> frozenset[str]:
     try:
         return model.known()
     except MicrogptError:
-        raise NotFittedError("the model's training list is not available", fix="leave novel out") from None
+        raise NotFittedError(
+            "the model's training list is not available", fix="leave novel out"
+        ) from None
 
 
 def _takes(kind: type[BaseModel]) -> dict[str, Any]:
     """What FastAPI writes into /openapi.json for a route that takes such a body."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": kind.model_json_schema()}}}}
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": kind.model_json_schema()}},
+        }
+    }
 
 
 def _unpacked(kind: type[Body], body: bytes) -> Body:
@@ -149,7 +166,9 @@ def _unpacked(kind: type[Body], body: bytes) -> Body:
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
+        raise RequestValidationError(
+            [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+        ) from None
 
 
 def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
@@ -167,7 +186,9 @@ def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
 
 
 def _next(model: MicroGPT, prefix: str, stop: Stop) -> list[float]:
-    return explaining.next_probabilities(model.engine_, model.tokenizer_, model.config_, prefix, stop)
+    return explaining.next_probabilities(
+        model.engine_, model.tokenizer_, model.config_, prefix, stop
+    )
 
 
 def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
@@ -183,7 +204,9 @@ def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
 def _write(value: Any, written: bytearray, stop: Stop) -> None:
     """Append a value as JSON, asking `stop` between rows of numbers."""
     if isinstance(value, dict):
-        pairs: Iterable[tuple[bytes, Any]] = ((_JSON.encode(name).encode() + b":", one) for name, one in value.items())
+        pairs: Iterable[tuple[bytes, Any]] = (
+            (_JSON.encode(name).encode() + b":", one) for name, one in value.items()
+        )
     elif isinstance(value, list) and value and isinstance(value[0], list):
         pairs = ((b"", one) for one in value)
     else:
@@ -204,19 +227,26 @@ def _finite(number: float) -> float | None:
 
 
 def _add_training(app: FastAPI, jobs: Jobs) -> None:
-    stream = {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "step ..., done"}
+    stream = {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "step ..., done",
+    }
 
     @app.post("/v1/train", response_class=StreamingResponse, responses={200: stream})
     async def train(wanted: TrainRequest, request: Request) -> StreamingResponse:
         documents = corpus.from_iterable(wanted.documents)
         given = wanted.model_dump(exclude={"documents", "preset"}, exclude_unset=True)
-        config = Config(**recipe(wanted.preset, documents.documents, given.get("num_steps")) | given)
+        config = Config(
+            **recipe(wanted.preset, documents.documents, given.get("num_steps")) | given
+        )
         jobs.require_place()  # later there is no status to say it with
 
         async def events() -> AsyncIterator[str]:
             try:
                 async with jobs.place(), jobs.watch(request, TRAIN_SECONDS) as stop:
-                    async for event, data in _progress(lambda put: _train(config, documents, stop, put)):
+                    async for event, data in _progress(
+                        lambda put: _train(config, documents, stop, put)
+                    ):
                         yield f"event: {event}\ndata: {json.dumps(data)}\n\n"
             except BusyError as error:
                 yield f"event: error\ndata: {json.dumps(_problem(str(error)))}\n\n"
@@ -249,7 +279,9 @@ async def _progress(work: Callable[[Callable[[Event], None]], None]) -> AsyncIte
         yield event
 
 
-def _train(config: Config, documents: corpus.Corpus, stop: Watch, put: Callable[[Event], None]) -> None:
+def _train(
+    config: Config, documents: corpus.Corpus, stop: Watch, put: Callable[[Event], None]
+) -> None:
     """Train and sample as `microgpt train` does, telling every block of steps."""
     losses: list[float] = []
     with suppress(StoppedError):
@@ -262,7 +294,9 @@ def _train(config: Config, documents: corpus.Corpus, stop: Watch, put: Callable[
         put(("error", _problem(what)))
         return
     engine, tokenizer = session.engine, session.tokenizer
-    samples = list(sampling.sample(engine, tokenizer, config, 20, sampling.Wanted(), session.draws, stop))
+    samples = list(
+        sampling.sample(engine, tokenizer, config, 20, sampling.Wanted(), session.draws, stop)
+    )
     put(("done", {"step": session.step, "loss": losses[-1], "samples": samples}))
 
 
@@ -281,7 +315,8 @@ def _add_error_handlers(app: FastAPI) -> None:
             broken = first["type"] == "json_invalid"
             where = "" if broken else ".".join(map(str, first["loc"]))
             return JSONResponse(
-                _problem("the body is not JSON" if broken else first["msg"], where), 400 if broken else 422
+                _problem("the body is not JSON" if broken else first["msg"], where),
+                400 if broken else 422,
             )
         if isinstance(error, HTTPException):
             return JSONResponse(_problem(str(error.detail)), error.status_code, error.headers)

@@ -20,8 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_LIMIT = 1 << 20  # bytes of one body
-HELD_LIMIT = 4 << 20  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
-PIECE = 16 << 10  # bytes read at a time, and of an answer handed on before the client has taken those before
+HELD_LIMIT = (
+    4 << 20
+)  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
+PIECE = (
+    16 << 10
+)  # bytes read at a time, and of an answer handed on before the client has taken those before
 DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
 CONNECTIONS = 512  # open at once; more are closed at once
 HEADERS = [
@@ -54,7 +58,9 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int, token: str | None = None) -> None:
         self._app, self._token = app, token
-        self._held = 0  # bytes of bodies that are not answered yet and of answers that are not taken yet
+        self._held = (
+            0  # bytes of bodies that are not answered yet and of answers that are not taken yet
+        )
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}".encode() for name in names}
         if port == 80:  # which browsers leave out
@@ -129,8 +135,16 @@ class Guard:
         try:
             for at in range(0, len(body) or 1, PIECE):
                 piece = bytes(body[at : at + PIECE])
-                await send({"type": "http.response.body", "body": piece, "more_body": more or at + PIECE < len(body)})
-                await asyncio.sleep(0)  # others' turn, and the moment in which a lost connection is noticed
+                await send(
+                    {
+                        "type": "http.response.body",
+                        "body": piece,
+                        "more_body": more or at + PIECE < len(body),
+                    }
+                )
+                await asyncio.sleep(
+                    0
+                )  # others' turn, and the moment in which a lost connection is noticed
         finally:
             self._held -= len(body)
 
@@ -144,12 +158,16 @@ class Guard:
             return 421, "this server answers only to its own name"
         if any(origin != b"http://" + hosts[0] for origin in headers.get(b"origin", [])):
             return 403, "the request comes from another page"
-        if any(site not in (b"same-origin", b"none") for site in headers.get(b"sec-fetch-site", [])):
+        if any(
+            site not in (b"same-origin", b"none") for site in headers.get(b"sec-fetch-site", [])
+        ):
             return 403, "the request comes from another site"
         if self._token is not None and not self._has_token(scope, headers):
             return 401, "a token is required: Authorization: Bearer TOKEN"
         if scope["method"] == "POST":
-            types = [value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])]
+            types = [
+                value.split(b";")[0].strip().lower() for value in headers.get(b"content-type", [])
+            ]
             if types != [b"application/json"]:
                 return 415, "the body must be application/json"
         lengths = headers.get(b"content-length", [b"0"])

@@ -35,14 +35,18 @@ class Jobs:
         self._threads = ThreadPoolExecutor(count)  # each thread keeps memory of its own
         self._waiting = 0
 
-    async def run(self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS) -> Result:
+    async def run(
+        self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS
+    ) -> Result:
         """The function's result. Raises BusyError when there is no place, or no time left."""
         async with self.place(), self.watch(request, seconds) as stop:
             with suppress(StoppedError):
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
                 if not stop.late():
                     return result
-            raise BusyError(f"the request took more than {seconds:g} s" if stop.late() else "the server ends")
+            raise BusyError(
+                f"the request took more than {seconds:g} s" if stop.late() else "the server ends"
+            )
 
     def require_place(self) -> None:
         """Raises BusyError when too many wait."""

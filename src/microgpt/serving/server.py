@@ -13,7 +13,9 @@ from ..errors import BusyError, ConfigError, InputError, PermissionDeniedError, 
 from .guard import DeadlineProtocol, Guard, is_loopback
 
 END_SECONDS = 1  # that open streams get to finish
-SEND_BUFFER = 64 << 10  # bytes that the kernel keeps for a client that does not read; of its own choice up to 4 MiB
+SEND_BUFFER = (
+    64 << 10
+)  # bytes that the kernel keeps for a client that does not read; of its own choice up to 4 MiB
 
 
 class Server(uvicorn.Server):
@@ -47,7 +49,9 @@ def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
     BusyError for a port in use, PermissionDeniedError, InputError for an address that is none.
     """
     if not 0 <= port <= 65_535:
-        raise ConfigError(f"port must be from 0 to 65535, not {port}", where="option port", fix="port 8000")
+        raise ConfigError(
+            f"port must be from 0 to 65535, not {port}", where="option port", fix="port 8000"
+        )
     if not allow_remote and not is_loopback(host):
         raise ConfigError(
             f"{quote(host)} can be reached from other machines",
@@ -66,8 +70,14 @@ def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
         found.close()
         where = f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
-            raise BusyError("the port is in use", where=where, fix="--port 0 takes any free one") from error
+            raise BusyError(
+                "the port is in use", where=where, fix="--port 0 takes any free one"
+            ) from error
         if error.errno == errno.EACCES:
-            raise PermissionDeniedError("no permission for this port", where=where, fix="--port 8000") from error
-        raise InputError(f"cannot listen there: {reason(error)}", where=where, fix="--host 127.0.0.1") from error
+            raise PermissionDeniedError(
+                "no permission for this port", where=where, fix="--port 8000"
+            ) from error
+        raise InputError(
+            f"cannot listen there: {reason(error)}", where=where, fix="--host 127.0.0.1"
+        ) from error
     return found

@@ -20,10 +20,23 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
-NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_PROCESSES, NEW_NETWORK = 0x20000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_PROCESSES, NEW_NETWORK = (
+    0x20000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 MS_REC_PRIVATE, MS_NOSUID_NODEV_NOEXEC = 0x4000 | 0x40000, 2 | 4 | 8
-LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446  # system calls, the same on every architecture
-READ_RIGHTS, FILE_RIGHTS = 0b1101, 0b0111 | 1 << 14  # execute, read file, read folder; what applies to a plain file
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = (
+    444,
+    445,
+    446,
+)  # system calls, the same on every architecture
+READ_RIGHTS, FILE_RIGHTS = (
+    0b1101,
+    0b0111 | 1 << 14,
+)  # execute, read file, read folder; what applies to a plain file
 POLL_SECONDS = 0.05
 
 
@@ -41,7 +54,11 @@ def isolate(allow_network):
     if uid != 0:  # an ordinary user may only make them inside a user namespace
         try:
             unshare(NEW_USER)
-            for name, text in (("setgroups", "deny"), ("uid_map", f"{uid} {uid} 1"), ("gid_map", f"{gid} {gid} 1")):
+            for name, text in (
+                ("setgroups", "deny"),
+                ("uid_map", f"{uid} {uid} 1"),
+                ("gid_map", f"{gid} {gid} 1"),
+            ):
                 with open(f"/proc/self/{name}", "w") as file:
                     file.write(text)
         except OSError:
@@ -65,7 +82,11 @@ def hide_processes():
 
 
 class RulesetAttributes(ctypes.Structure):
-    _fields_ = [("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scopes", ctypes.c_uint64)]
+    _fields_ = [
+        ("files", ctypes.c_uint64),
+        ("network", ctypes.c_uint64),
+        ("scopes", ctypes.c_uint64),
+    ]
 
 
 class PathRule(ctypes.Structure):

@@ -38,7 +38,11 @@ class Difference:
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = [self.agree, f"first difference: {self.where}"] if self.agree else [f"first difference: {self.where}"]
+        lines = (
+            [self.agree, f"first difference: {self.where}"]
+            if self.agree
+            else [f"first difference: {self.where}"]
+        )
         lines += [f"  original  {self.original}", f"  variant   {self.variant}"]
         if self.ulps is not None:
             lines.append(f"  apart by  {self.ulps:,} units in the last place")
@@ -117,26 +121,38 @@ def _with_agreement(first: Difference, differences: list[Difference]) -> Differe
 # ---- Numbers that were formatted: the losses ------------------------------------------------------
 
 
-def _numbers(original: Recording, variant: Recording, ulps: int) -> tuple[list[Difference], list[str], int]:
+def _numbers(
+    original: Recording, variant: Recording, ulps: int
+) -> tuple[list[Difference], list[str], int]:
     one, two = original.numbers, variant.numbers
     for i, ((line, a), (_, b)) in enumerate(zip(one, two, strict=False)):
         apart = ulps_apart(a, b)
         if apart > ulps:
             step = original.step_at(line)
-            where = f"the loss of step {step}" if step is not None else f"formatted number {i}, line {line + 1}"
+            where = (
+                f"the loss of step {step}"
+                if step is not None
+                else f"formatted number {i}, line {line + 1}"
+            )
             what = "losses" if step is not None else "formatted numbers"
             return [Difference(what, where, show(a), show(b), step, ulps=apart)], [], i
     if len(one) != len(two):
         where = f"the original formats {len(one)} floats, the variant {len(two)}"
         fix = "format the loss with an f-string, %, .format, format or round"
-        return [Difference("reading", where, f"{len(one)} floats", f"{len(two)} floats: {fix}")], [], len(one)
+        return (
+            [Difference("reading", where, f"{len(one)} floats", f"{len(two)} floats: {fix}")],
+            [],
+            len(one),
+        )
     return [], [] if one else ["no formatted floats to compare"], len(one)
 
 
 # ---- States --------------------------------------------------------------------------------------
 
 
-def roles(recording: Recording, names: tuple[str, ...] = PARAMETER_NAMES) -> dict[str, tuple[str, bool]]:
+def roles(
+    recording: Recording, names: tuple[str, ...] = PARAMETER_NAMES
+) -> dict[str, tuple[str, bool]]:
     """Role -> (variable, whether it is read at backward passes) in the original."""
     found: dict[str, tuple[str, bool]] = {}
     key = recording.key_of(names)
@@ -158,7 +174,9 @@ def _sized(states: list[State], size: int) -> list[State]:
     return sized[1:] if sized and not any(sized[0].raw) else sized
 
 
-def _states(original: Recording, variant: Recording, ulps: int) -> tuple[list[Difference], list[str], int]:
+def _states(
+    original: Recording, variant: Recording, ulps: int
+) -> tuple[list[Difference], list[str], int]:
     found_roles = roles(original)
     if not found_roles:
         return _final_states(original, variant, ulps)
@@ -195,20 +213,29 @@ def _best(
     Likeliest is the variable of the same name, else the one that goes along for longest.
     """
     judged = {
-        name: _sequence_difference(role, key, wanted, states, original, ulps) for name, states in candidates.items()
+        name: _sequence_difference(role, key, wanted, states, original, ulps)
+        for name, states in candidates.items()
     }
     if None in judged.values():
         return None
     field = key.rpartition(".")[2] if "." in key else ""
     group = PARAMETER_NAMES if role in ("parameters", "gradients") else (role,)
-    same_name = [n for n in judged if n.partition(".")[0] in group and (n.rpartition(".")[2] == field or "." not in n)]
+    same_name = [
+        n
+        for n in judged
+        if n.partition(".")[0] in group and (n.rpartition(".")[2] == field or "." not in n)
+    ]
     if same_name:
         return judged[key] if key in same_name else judged[same_name[0]]
     if role != "parameters":
-        return Difference("reading", f"the {role} of the variant", f"variable {key}", "no variable of its name")
+        return Difference(
+            "reading", f"the {role} of the variant", f"variable {key}", "no variable of its name"
+        )
     if not judged:
         fix = "no collection of as many numbers in the program's or main's variables when a line is printed"
-        return Difference("reading", "the parameters of the variant", f"{len(wanted[-1].raw) // 8} numbers", fix)
+        return Difference(
+            "reading", "the parameters of the variant", f"{len(wanted[-1].raw) // 8} numbers", fix
+        )
     return max((d for d in judged.values() if d), key=lambda d: -1 if d.step is None else d.step)
 
 
@@ -217,7 +244,12 @@ def _sequence_difference(
 ) -> Difference | None:
     if len(found) != len(wanted):
         remaining = iter(state.raw for state in wanted)
-        if found[-1:] and wanted[-1:] and found[-1].raw == wanted[-1].raw and all(s.raw in remaining for s in found):
+        if (
+            found[-1:]
+            and wanted[-1:]
+            and found[-1].raw == wanted[-1].raw
+            and all(s.raw in remaining for s in found)
+        ):
             return None  # seen at fewer moments, the same at each of them and at the end
     for one, two in zip(wanted, found, strict=False):
         index = first_apart(one.raw, two.raw, ulps)
@@ -225,22 +257,34 @@ def _sequence_difference(
             return _difference_at(role, key, one, two, index, original)
     if len(found) != len(wanted):
         step = original.step_of(wanted[-1].line) if wanted else None
-        return Difference(role, f"{role}: the number of states", f"{len(wanted)}", f"{len(found)}", step)
+        return Difference(
+            role, f"{role}: the number of states", f"{len(wanted)}", f"{len(found)}", step
+        )
     return None
 
 
-def _difference_at(role: str, key: str, one: State, two: State, index: int, original: Recording) -> Difference:
+def _difference_at(
+    role: str, key: str, one: State, two: State, index: int, original: Recording
+) -> Difference:
     a, b = one.numbers()[index], two.numbers()[index]
     step = original.step_of(one.line)
     tensor, row, column = place_in(original, key, len(one.raw) // 8, index)
-    when = "before the first step" if step == 0 else f"of step {step}" if step else f"at line {one.line + 1}"
+    when = (
+        "before the first step"
+        if step == 0
+        else f"of step {step}"
+        if step
+        else f"at line {one.line + 1}"
+    )
     if one.kind == "end":
         when = "at the end"
     where = f"the {role} {when}: {tensor}, row {row}, column {column}"
     return Difference(role, where, show(a), show(b), step, tensor, row, column, ulps_apart(a, b))
 
 
-def _final_states(original: Recording, variant: Recording, ulps: int) -> tuple[list[Difference], list[str], int]:
+def _final_states(
+    original: Recording, variant: Recording, ulps: int
+) -> tuple[list[Difference], list[str], int]:
     """For programs without parameters of a known name: the final number collections that both have by name."""
     one, two = original.final(), variant.final()
     both = [name for name in one if name in two]
@@ -253,7 +297,11 @@ def _final_states(original: Recording, variant: Recording, ulps: int) -> tuple[l
             a, b = array_at(one[name], index), array_at(two[name], index)
             apart = ulps_apart(a, b) if a is not None and b is not None else None
             where = f"the final {name}, number {index}"
-            return [Difference(name, where, show(a), show(b), None, name, index, ulps=apart)], notes, 0
+            return (
+                [Difference(name, where, show(a), show(b), None, name, index, ulps=apart)],
+                notes,
+                0,
+            )
     return [], notes, sum(len(one[name]) // 8 for name in both)
 
 
@@ -287,7 +335,11 @@ def samples_of(stdout: bytes) -> bytes:
 def _text(what: str, one: bytes, two: bytes) -> Difference:
     first, second = one.split(b"\n"), two.split(b"\n")
     line = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
+        min(len(first), len(second)),
     )
-    shown = [repr(lines[line][:120])[1:] if line < len(lines) else "(no such line)" for lines in (first, second)]
+    shown = [
+        repr(lines[line][:120])[1:] if line < len(lines) else "(no such line)"
+        for lines in (first, second)
+    ]
     return Difference(what, f"{what}, line {line + 1}", shown[0], shown[1], row=line)

@@ -34,7 +34,10 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
 
     engine = engine_class(ENGINE)(config, vocab_size, State.initial(parameters))
     for step in range(num_steps):
-        batch = [reference.encode(documents[i], alphabet) for i in reference.batch_indices(step, 1, len(documents))]
+        batch = [
+            reference.encode(documents[i], alphabet)
+            for i in reference.batch_indices(step, 1, len(documents))
+        ]
         rate = reference.learning_rate_at(step, num_steps, config.learning_rate)
         run = engine.steps([batch], [rate], never)
         state = engine.state()
@@ -49,7 +52,9 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
         rng.setstate(before)
         for _ in range(generated.coins_used):
             rng.random()
-        print(reference.sample_line(i, "".join(alphabet[token] for token in generated.documents[0])))
+        print(
+            reference.sample_line(i, "".join(alphabet[token] for token in generated.documents[0]))
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,9 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
     """
     if what.endswith(".safetensors"):
         if original:
-            raise ConfigError("a checkpoint is compared with its own run anew", where="option --original")
+            raise ConfigError(
+                "a checkpoint is compared with its own run anew", where="option --original"
+            )
         return _trained_anew(what, data)
     if not original or not original.endswith(".safetensors"):
         raise ConfigError(
@@ -43,20 +45,26 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
             fix=f"microgpt verify {Path(what).name} --original MODEL.safetensors",
         )
     if data:
-        raise ConfigError("an export is compared with a model, not with documents", where="option --data")
+        raise ConfigError(
+            "an export is compared with a model, not with documents", where="option --data"
+        )
     return _export(what, original)
 
 
 def _trained_anew(path: str, data: list[str] | None) -> Verdict:
     found = checkpoint.load(path)
     session = Session.start(found.config, _documents(found, data), trained_by(found.state))
-    blocks = session.run(lambda: False, every=max(1, found.state.step))  # no block goes past the step it stands at
+    blocks = session.run(
+        lambda: False, every=max(1, found.state.step)
+    )  # no block goes past the step it stands at
     while session.step < found.state.step:
         next(blocks)
     case = f"{found.data.origin}, seed {found.config.seed}, {found.state.step} steps, engine {session.engine.name}"
     result = CaseResult(case, "same")
     _compare(result, session.checkpoint(), {name: getattr(found.state, name) for name in NUMBERS})
-    return Verdict("its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES)
+    return Verdict(
+        "its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES
+    )
 
 
 def _compare(result: CaseResult, original: Checkpoint, found: dict[str, array[float]]) -> None:
@@ -72,7 +80,9 @@ def _compare(result: CaseResult, original: Checkpoint, found: dict[str, array[fl
         tensor, row, column = _place(original, index)
         where = f"the {what}: {tensor}, row {row}, column {column}"
         result.answer = "different"
-        result.difference = Difference(what, where, show(a), show(b), original.state.step, tensor, row, column, apart)
+        result.difference = Difference(
+            what, where, show(a), show(b), original.state.step, tensor, row, column, apart
+        )
         return
 
 
@@ -106,10 +116,15 @@ def _export(path: str, original: str) -> Verdict:
     text = _text(path)
     held = exporting.embedded(text, path)
     result = CaseResult("its weights", "same")
-    for name, expected in (("config", model.config.to_dict()), ("alphabet", list(model.tokenizer.alphabet))):
+    for name, expected in (
+        ("config", model.config.to_dict()),
+        ("alphabet", list(model.tokenizer.alphabet)),
+    ):
         if held[name] != expected:
             result.answer = "different"
-            result.difference = Difference(name, f"the {name}", quote(str(expected)), quote(str(held[name])))
+            result.difference = Difference(
+                name, f"the {name}", quote(str(expected)), quote(str(held[name]))
+            )
             return Verdict(original, Path(path).name, "bits", 0, [result], compares=COMPARES)
     _compare(result, model, {name: held[name] for name in NUMBERS if name in held})
     if result.answer == "same" and path.endswith(".js"):
@@ -121,13 +136,17 @@ def _text(path: str) -> str:
     try:
         return files.read(path).decode("utf-8")
     except UnicodeDecodeError as error:
-        raise DataError("the export is not UTF-8 text", where=f"{quote(path)}, byte {error.start}") from error
+        raise DataError(
+            "the export is not UTF-8 text", where=f"{quote(path)}, byte {error.start}"
+        ) from error
 
 
 def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
     """What the module computes beside what the engine does. Runs no code but that which `export` writes."""
     if text != exporting.to_js(model, [])[".js"]:
-        result.notes.append("weights compared, nothing run: its code is not what this version exports")
+        result.notes.append(
+            "weights compared, nothing run: its code is not what this version exports"
+        )
         return
     try:
         apart, by = exporting.check_js(model, text)
@@ -136,4 +155,7 @@ def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
         return
     result.notes.append(f"{by}: largest difference {apart:.1e}")
     if not apart <= exporting.CLOSE:
-        result.answer, result.explanation = "different", f"its scores differ by more than {exporting.CLOSE:g} nats"
+        result.answer, result.explanation = (
+            "different",
+            f"its scores differ by more than {exporting.CLOSE:g} nats",
+        )

@@ -91,10 +91,16 @@ def check(program: Program, data: bytes, count: int = 24, seed: int = 0) -> Grad
 
 
 def _pair(
-    recording: Recording, key: str, chosen: Sequence[int], gradients: array[float], losses: Sequence[float]
+    recording: Recording,
+    key: str,
+    chosen: Sequence[int],
+    gradients: array[float],
+    losses: Sequence[float],
 ) -> list[Checked]:
     return [
-        Checked(*place_in(recording, key, len(gradients), i), gradients[i], (up - down) / (2 * STEP))
+        Checked(
+            *place_in(recording, key, len(gradients), i), gradients[i], (up - down) / (2 * STEP)
+        )
         for i, up, down in zip(chosen, losses[::2], losses[1::2], strict=True)
     ]
 
@@ -103,7 +109,11 @@ def _gradients(recording: Recording, name: str) -> tuple[str, array[float]]:
     """The parameters' variable, and the gradients of the first step, in the same order."""
     key = recording.key_of(PARAMETER_NAMES)
     if key:
-        beside = recording.sequence(key.replace(".data", ".grad"), backward=True) if key.endswith(".data") else []
+        beside = (
+            recording.sequence(key.replace(".data", ".grad"), backward=True)
+            if key.endswith(".data")
+            else []
+        )
         named = [s for n in GRADIENT_NAMES for s in recording.sequence(recording.key_of((n,)))]
         size = len(recording.states[key][-1].raw)
         found = [state.numbers() for state in [*beside, *named] if len(state.raw) == size]
@@ -119,7 +129,9 @@ def _gradients(recording: Recording, name: str) -> tuple[str, array[float]]:
 def render(result: GradientCheck) -> str:
     """A check for people: the worst parameters first."""
     worst = sorted(result.checked, key=lambda c: -c.error)[:5]
-    lines = [f"{result.program}: {len(result.checked)} gradients of step 1 against finite differences, h = {STEP:g}"]
+    lines = [
+        f"{result.program}: {len(result.checked)} gradients of step 1 against finite differences, h = {STEP:g}"
+    ]
     lines += [
         f"  {c.tensor}[{c.row}][{c.column}]  gradient {c.gradient:+.12e}  difference {c.by_difference:+.12e}"
         f"  error {c.error:.1e}"

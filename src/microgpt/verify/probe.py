@@ -66,7 +66,11 @@ def collect(value, leaves, most):
 
 
 def is_record(value):
-    return 1 < len(value) <= 8 and type(value[0]) in (int, float) and any(type(v) in (list, tuple) for v in value)
+    return (
+        1 < len(value) <= 8
+        and type(value[0]) in (int, float)
+        and any(type(v) in (list, tuple) for v in value)
+    )
 
 
 def numeric_fields(leaf):
@@ -77,7 +81,9 @@ def numeric_fields(leaf):
         return []
     if is_number(getattr(leaf, "data", None)):
         return ["data", "grad"] if is_number(getattr(leaf, "grad", None)) else ["data"]
-    names = [s for k in type(leaf).__mro__ for s in names_in_slots(k)] + list(getattr(leaf, "__dict__", ()))
+    names = [s for k in type(leaf).__mro__ for s in names_in_slots(k)] + list(
+        getattr(leaf, "__dict__", ())
+    )
     return [name for name in names if is_number(getattr(leaf, name, None))]
 
 
@@ -100,10 +106,21 @@ def columns(value, most):
         if isinstance(leaves[0], (int, float)):
             return {"": array.array("d", leaves)}
         if isinstance(leaves[0], (list, tuple)):
-            return {str(i): array.array("d", [leaf[i] for leaf in leaves]) for i in numeric_fields(leaves[0])}
+            return {
+                str(i): array.array("d", [leaf[i] for leaf in leaves])
+                for i in numeric_fields(leaves[0])
+            }
         names = numeric_fields(leaves[0])
         return {name: array.array("d", [getattr(leaf, name) for leaf in leaves]) for name in names}
-    except (NotNumbers, TypeError, ValueError, OverflowError, AttributeError, IndexError, RecursionError):
+    except (
+        NotNumbers,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        IndexError,
+        RecursionError,
+    ):
         return {}
 
 
@@ -132,7 +149,11 @@ class Instrument(ast.NodeTransformer):
 
     def visit_BinOp(self, node):
         self.generic_visit(node)
-        if isinstance(node.op, ast.Mod) and isinstance(node.left, ast.Constant) and isinstance(node.left.value, str):
+        if (
+            isinstance(node.op, ast.Mod)
+            and isinstance(node.left, ast.Constant)
+            and isinstance(node.left.value, str)
+        ):
             node.right = noted(node.right)
         return node
 
@@ -144,7 +165,11 @@ class Instrument(ast.NodeTransformer):
             node.args = [a if isinstance(a, ast.Starred) else noted(a) for a in node.args]
             for keyword in node.keywords:
                 keyword.value = noted(keyword.value)
-        elif isinstance(function, ast.Name) and function.id in ("format", "round") and len(node.args) == 2:
+        elif (
+            isinstance(function, ast.Name)
+            and function.id in ("format", "round")
+            and len(node.args) == 2
+        ):
             node.args[0] = noted(node.args[0])
         return node
 
@@ -221,7 +246,10 @@ class Probe:
                     self.variable(kind, name, value)
             frame = frame.f_back
         if self.numbers:
-            self.frame({"t": "numbers", "line": self.line}, struct.pack(f"<{len(self.numbers)}d", *self.numbers))
+            self.frame(
+                {"t": "numbers", "line": self.line},
+                struct.pack(f"<{len(self.numbers)}d", *self.numbers),
+            )
             self.numbers = []
 
     def variable(self, kind, name, value):
@@ -239,11 +267,20 @@ class Probe:
             if key not in self.told_layouts and isinstance(value, dict):
                 self.told_layouts.add(key)
                 self.frame({"t": "layout", "name": key, "layout": layout_of(value)})
-            if self.perturb and kind == "line" and name in self.perturb["names"] and field != "grad":
+            if (
+                self.perturb
+                and kind == "line"
+                and name in self.perturb["names"]
+                and field != "grad"
+            ):
                 self.evaluate(value, field)
 
     def state(self, kind, key, numbers):
-        raw = numbers.tobytes() if sys.byteorder == "little" else struct.pack(f"<{len(numbers)}d", *numbers)
+        raw = (
+            numbers.tobytes()
+            if sys.byteorder == "little"
+            else struct.pack(f"<{len(numbers)}d", *numbers)
+        )
         digest = hashlib.sha256(raw).hexdigest()
         if kind != "backward":
             if self.last.get(key) == digest:
@@ -310,7 +347,9 @@ def main():
         setattr(builtins, name, hook)
     plain = sys.stdout
     Output.probe = probe
-    sys.stdout = Output(plain.detach(), encoding=plain.encoding, errors=plain.errors, line_buffering=False)
+    sys.stdout = Output(
+        plain.detach(), encoding=plain.encoding, errors=plain.errors, line_buffering=False
+    )
     sys.argv, sys.path[0], sys.modules["__main__"] = ["program.py"], os.getcwd(), module
     try:
         exec(code, module.__dict__)
@@ -322,7 +361,10 @@ def main():
             if not name.startswith("__"):
                 probe.variable("end", name, value)
         if probe.numbers:
-            probe.frame({"t": "numbers", "line": probe.line}, struct.pack(f"<{len(probe.numbers)}d", *probe.numbers))
+            probe.frame(
+                {"t": "numbers", "line": probe.line},
+                struct.pack(f"<{len(probe.numbers)}d", *probe.numbers),
+            )
         probe.frame({"t": "end"})
         probe.pipe.flush()
 

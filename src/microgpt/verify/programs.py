@@ -26,7 +26,12 @@ PROBE = Path(__file__).with_name("probe.py")
 _ENGINE_PROGRAM = Path(__file__).with_name("engine_program.py")
 VARIATIONS = (
     {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"},
-    {"PYTHONHASHSEED": "271828", "TZ": "Asia/Kolkata", "LC_ALL": "C", "MICROGPT_VERIFY": "second run"},
+    {
+        "PYTHONHASHSEED": "271828",
+        "TZ": "Asia/Kolkata",
+        "LC_ALL": "C",
+        "MICROGPT_VERIFY": "second run",
+    },
 )
 
 
@@ -83,7 +88,9 @@ class Program:
             if self.command:
                 words = self._command(folder, settings)
                 return parse(run(words, folder, environment, self.limits, readable=self.readable))
-            (folder / "program.py").write_text(self.prepared(settings), encoding="utf-8", newline="")
+            (folder / "program.py").write_text(
+                self.prepared(settings), encoding="utf-8", newline=""
+            )
             if interest is None:
                 return parse(run([self.python, "program.py"], folder, environment, self.limits))
             reading, writing = os.pipe()
@@ -92,18 +99,26 @@ class Program:
             return parse(run(watched, folder, environment, self.limits, (reading, writing)))
 
     def _command(self, folder: Path, settings: Settings) -> list[str]:
-        values = {"{data}": str(folder / "input.txt"), "{steps}": settings.steps, "{seed}": settings.seed}
+        values = {
+            "{data}": str(folder / "input.txt"),
+            "{steps}": settings.steps,
+            "{seed}": settings.seed,
+        }
         words = []
         for word in self.command:
             for hole, value in values.items():
                 if hole in word and value is None:
-                    raise ConfigError(f"the command has {hole}, which was not given", where="option --cmd")
+                    raise ConfigError(
+                        f"the command has {hole}, which was not given", where="option --cmd"
+                    )
                 word = word.replace(hole, str(value))
             words.append(word)
         for name, value in (("steps", settings.steps), ("seed", settings.seed)):
             if value is not None and not any(f"{{{name}}}" in word for word in self.command):
                 raise ConfigError(
-                    f"the number of {name} cannot be set in this command" if name == "steps" else "no seed can be set",
+                    f"the number of {name} cannot be set in this command"
+                    if name == "steps"
+                    else "no seed can be set",
                     where="option --cmd",
                     fix=f"write {{{name}}} in the command where the number belongs",
                 )
@@ -119,10 +134,14 @@ def python_program(
     except OSError as error:
         raise InputError(f"cannot read the program: {reason(error)}", where=quote(path)) from error
     except UnicodeDecodeError as error:
-        raise DataError("the program is not UTF-8 text", where=f"{quote(path)}, byte {error.start}") from error
+        raise DataError(
+            "the program is not UTF-8 text", where=f"{quote(path)}, byte {error.start}"
+        ) from error
     if python == sys.executable:  # another one may know other syntax
         require_program(source, path)
-    return Program(Path(path).name, source, python=python, steps_name=steps_name, limits=limits or Limits())
+    return Program(
+        Path(path).name, source, python=python, steps_name=steps_name, limits=limits or Limits()
+    )
 
 
 def reference_program(python: str = sys.executable, limits: Limits | None = None) -> Program:
@@ -134,7 +153,9 @@ def reference_program(python: str = sys.executable, limits: Limits | None = None
 def engine_program(name: str, limits: Limits | None = None) -> Program:
     """An engine of ours behind the reference's loop. Raises ConfigError, MissingPartError for the name."""
     engines.engine_class(name)
-    source = _ENGINE_PROGRAM.read_text(encoding="utf-8").replace('ENGINE = "scalar"', f"ENGINE = {name!r}")
+    source = _ENGINE_PROGRAM.read_text(encoding="utf-8").replace(
+        'ENGINE = "scalar"', f"ENGINE = {name!r}"
+    )
     return Program(f"engine {name}", source, limits=limits or Limits())
 
 
@@ -143,14 +164,26 @@ def command_program(command: str, limits: Limits | None = None) -> Program:
     words: Sequence[str] = shlex.split(command)
     found = shutil.which(words[0]) if words else None
     if not found:
-        raise InputError(f"there is no command {quote(words[0] if words else command)}", where="option --cmd")
+        raise InputError(
+            f"there is no command {quote(words[0] if words else command)}", where="option --cmd"
+        )
     rest = [os.path.abspath(word) if os.path.exists(word) else word for word in words[1:]]
-    folders = tuple(sorted({os.path.dirname(word) for word in (os.path.realpath(found), *rest) if os.path.isabs(word)}))
+    folders = tuple(
+        sorted(
+            {
+                os.path.dirname(word)
+                for word in (os.path.realpath(found), *rest)
+                if os.path.isabs(word)
+            }
+        )
+    )
     whole = (os.path.abspath(found), *rest)
     return Program(f"command {command}", command=whole, readable=folders, limits=limits or Limits())
 
 
-def program(what: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None) -> Program:
+def program(
+    what: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
+) -> Program:
     """A program by its file name or its engine's name."""
     if what in engines.NAMES and not os.path.exists(what):
         return engine_program(what, limits)

@@ -14,7 +14,12 @@ from typing import Any
 
 from .sandbox import Outcome
 
-PARAMETER_NAMES = ("parameters", "params", "state_dict", "weights")  # what the state is read from, first found first
+PARAMETER_NAMES = (
+    "parameters",
+    "params",
+    "state_dict",
+    "weights",
+)  # what the state is read from, first found first
 MOMENT_NAMES = ("m", "v")  # Adam's, compared where both programs have them
 ROLES = ("gradients", *MOMENT_NAMES, "parameters")  # in the order in which a step computes them
 _STEP = re.compile(rb"step\s+(\d+)")
@@ -38,7 +43,9 @@ class Recording:
     """One run of one program. outcome: how it ended and what it printed."""
 
     outcome: Outcome
-    numbers: list[tuple[int, float]] = field(default_factory=list)  # (line of output, float formatted there)
+    numbers: list[tuple[int, float]] = field(
+        default_factory=list
+    )  # (line of output, float formatted there)
     states: dict[str, list[State]] = field(default_factory=dict)
     layouts: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
     evaluated: list[float] = field(default_factory=list)
@@ -47,10 +54,18 @@ class Recording:
     def fingerprint(self) -> object:
         """Everything that must not depend on where and when the program runs."""
         states = {
-            name: [(s.kind, s.line, s.raw) for s in states if s.kind != "end"] for name, states in self.states.items()
+            name: [(s.kind, s.line, s.raw) for s in states if s.kind != "end"]
+            for name, states in self.states.items()
         }
         numbers = [struct.pack("<d", number) for _, number in self.numbers]
-        return self.outcome.stdout, self.outcome.stderr, self.outcome.status, numbers, states, self.final()
+        return (
+            self.outcome.stdout,
+            self.outcome.stderr,
+            self.outcome.status,
+            numbers,
+            states,
+            self.final(),
+        )
 
     def final(self) -> dict[str, bytes]:
         """The last state of each variable."""
@@ -119,7 +134,9 @@ def _take(recording: Recording, header: dict[str, Any], raw: bytes, raws: dict[s
     elif kind == "evaluated":
         recording.evaluated = list(array("d", raw))
     elif kind == "layout":
-        recording.layouts[str(header["name"])] = [(str(n), int(r), int(c)) for n, r, c in header["layout"]]
+        recording.layouts[str(header["name"])] = [
+            (str(n), int(r), int(c)) for n, r, c in header["layout"]
+        ]
     elif kind == "end":
         recording.complete = True
 

@@ -38,10 +38,19 @@ def steps_place(source: str, name: str = "") -> Place:
     names = (name,) if name else STEP_NAMES
     places = [place for found, place in _assigned(tree) if found in names]
     if not places and not name:
-        looped = {n.id for loop in ast.walk(tree) if isinstance(loop, ast.For) for n in _range_names(loop.iter)}
-        numbers = [n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is int]
+        looped = {
+            n.id
+            for loop in ast.walk(tree)
+            if isinstance(loop, ast.For)
+            for n in _range_names(loop.iter)
+        }
+        numbers = [
+            n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is int
+        ]
         assigned = [(found, place) for found, place in _assigned(tree) if found in looped]
-        places = [place for _, place in assigned if numbers.count(place.value) == 1 and place.value > 1]
+        places = [
+            place for _, place in assigned if numbers.count(place.value) == 1 and place.value > 1
+        ]
     return _only(places, "number of steps", f"an assignment such as {names[0]} = 1000")
 
 
@@ -50,9 +59,17 @@ def seed_place(source: str) -> Place:
     tree = _parsed(source)
     places = [place for found, place in _assigned(tree) if found in SEED_NAMES]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and len(node.args) == 1 and isinstance(node.args[0], ast.Constant):
+        if (
+            isinstance(node, ast.Call)
+            and len(node.args) == 1
+            and isinstance(node.args[0], ast.Constant)
+        ):
             function = node.func
-            called = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+            called = (
+                function.attr
+                if isinstance(function, ast.Attribute)
+                else getattr(function, "id", "")
+            )
             if called in ("seed", "Random") and type(node.args[0].value) is int:
                 places.append(_place(node.args[0]))
     return _only(places, "seed", "one call such as random.seed(42)")
@@ -84,7 +101,9 @@ def with_settings(source: str, steps: int | None, seed: int | None, steps_name: 
 def require_program(source: str, path: str) -> None:
     """Raises DataError for a file that is no Python, or that does nothing: a list of words is a row of expressions."""
     for node in ast.walk(_parsed(source, path)):
-        if isinstance(node, ast.Call) or (isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)):
+        if isinstance(node, ast.Call) or (
+            isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)
+        ):
             return
     raise DataError("this is not a Python program: it does nothing", where=quote(path), fix=_FIX)
 
@@ -92,9 +111,16 @@ def require_program(source: str, path: str) -> None:
 def _parsed(source: str, path: str = "") -> ast.Module:
     try:
         return ast.parse(source, path or "<unknown>")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:  # the last two: nested too deeply
+    except (
+        SyntaxError,
+        ValueError,
+        RecursionError,
+        MemoryError,
+    ) as error:  # the last two: nested too deeply
         why = str(error) or type(error).__name__
-        raise DataError(f"this is not a Python program: {why}", where=quote(path) if path else "", fix=_FIX) from error
+        raise DataError(
+            f"this is not a Python program: {why}", where=quote(path) if path else "", fix=_FIX
+        ) from error
 
 
 def _assigned(tree: ast.AST) -> Iterator[tuple[str, Place]]:
@@ -111,13 +137,24 @@ def _assigned(tree: ast.AST) -> Iterator[tuple[str, Place]]:
         elif isinstance(node, ast.arguments):
             positional = node.posonlyargs + node.args
             tail = positional[len(positional) - len(node.defaults) :]
-            both = [*zip(tail, node.defaults, strict=True), *zip(node.kwonlyargs, node.kw_defaults, strict=True)]
-            yield from ((a.arg, _place(d)) for a, d in both if isinstance(d, ast.Constant) and type(d.value) is int)
+            both = [
+                *zip(tail, node.defaults, strict=True),
+                *zip(node.kwonlyargs, node.kw_defaults, strict=True),
+            ]
+            yield from (
+                (a.arg, _place(d))
+                for a, d in both
+                if isinstance(d, ast.Constant) and type(d.value) is int
+            )
 
 
 def _literal(pairs: list[tuple[ast.expr, ast.expr]]) -> Iterator[tuple[str, Place]]:
     for target, value in pairs:
-        if isinstance(target, ast.Name) and isinstance(value, ast.Constant) and type(value.value) is int:
+        if (
+            isinstance(target, ast.Name)
+            and isinstance(value, ast.Constant)
+            and type(value.value) is int
+        ):
             yield target.id, _place(value)
 
 
@@ -134,7 +171,11 @@ def _place(node: ast.Constant) -> Place:
 
 def _only(places: list[Place], what: str, form: str) -> Place:
     if len(places) != 1:
-        found = "nowhere" if not places else f"in {len(places)} places (lines {', '.join(str(p.line) for p in places)})"
+        found = (
+            "nowhere"
+            if not places
+            else f"in {len(places)} places (lines {', '.join(str(p.line) for p in places)})"
+        )
         raise DataError(
             f"cannot change the program's {what}: it should stand in one place, and was found {found}",
             fix=f"{form}, or verify it without changing it",

@@ -60,7 +60,11 @@ class Outcome:
         if self.status == 0:
             return ""
         last = self.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        how = f"was killed by signal {-(self.status or 0)}" if (self.status or 0) < 0 else f"exited {self.status}"
+        how = (
+            f"was killed by signal {-(self.status or 0)}"
+            if (self.status or 0) < 0
+            else f"exited {self.status}"
+        )
         return f"{how}: {last}" if last else how
 
 
@@ -69,7 +73,18 @@ def readable_paths(python: str) -> list[str]:
     package_root = str(Path(__file__).resolve().parents[2])
     own = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), package_root]
     resolved = Path(os.path.realpath(python)).parent.parent
-    system = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/proc", "/dev/urandom", "/dev/random", "/dev/zero"]
+    system = [
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/bin",
+        "/etc",
+        "/opt",
+        "/proc",
+        "/dev/urandom",
+        "/dev/random",
+        "/dev/zero",
+    ]
     invoked = Path(os.path.abspath(python)).parent.parent
     return sorted({*system, *own, *(str(p) for p in (resolved, invoked) if p != Path("/"))})
 
@@ -111,10 +126,19 @@ def run(
     for descriptor in inherited:
         os.close(descriptor)
     assert cage.stdin and cage.stdout and cage.stderr
-    streams: dict[str, IO[bytes]] = {"stdout": cage.stdout, "stderr": cage.stderr, "status": open(status_read, "rb", 0)}
+    streams: dict[str, IO[bytes]] = {
+        "stdout": cage.stdout,
+        "stderr": cage.stderr,
+        "status": open(status_read, "rb", 0),
+    }
     if record:
         streams["record"] = open(record[0], "rb", 0)
-    caps = {"stdout": limits.output, "stderr": limits.output, "record": limits.record, "status": 1 << 16}
+    caps = {
+        "stdout": limits.output,
+        "stderr": limits.output,
+        "record": limits.record,
+        "status": 1 << 16,
+    }
     received, over = _collect(cage, streams, caps, started + limits.seconds)
     for stream in streams.values():
         stream.close()
@@ -122,7 +146,14 @@ def run(
 
 
 def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Outcome:
-    told: dict[str, Any] = {"status": None, "guards": [], "cpu": 0.0, "memory": 0, "over": "", "survivors": 0}
+    told: dict[str, Any] = {
+        "status": None,
+        "guards": [],
+        "cpu": 0.0,
+        "memory": 0,
+        "over": "",
+        "survivors": 0,
+    }
     for line in received["status"].splitlines():
         told.update(json.loads(line))
     ended = over or (told["over"] if told["over"] not in ("", "stopped") else "exit")
@@ -141,7 +172,10 @@ def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Ou
 
 
 def _collect(
-    cage: subprocess.Popen[bytes], streams: Mapping[str, IO[bytes]], caps: Mapping[str, int], deadline: float
+    cage: subprocess.Popen[bytes],
+    streams: Mapping[str, IO[bytes]],
+    caps: Mapping[str, int],
+    deadline: float,
 ) -> tuple[dict[str, bytearray], str]:
     """Read all streams to their ends or until a cap or the deadline; the cage is gone afterwards."""
     received = {name: bytearray() for name in streams}

@@ -52,7 +52,10 @@ class CaseResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**self.__dict__, "difference": self.difference.to_dict() if self.difference else None}
+        return {
+            **self.__dict__,
+            "difference": self.difference.to_dict() if self.difference else None,
+        }
 
 
 @dataclass
@@ -111,9 +114,15 @@ def _fresh(name: str, content: bytes, seed: int) -> tuple[str, bytes]:
 class Verifier:
     """Compares variants with one original; remembers the original's runs from one variant to the next."""
 
-    def __init__(self, original: Program, level: str = "bits", ulps: int = 0, state: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, original: Program, level: str = "bits", ulps: int = 0, state: tuple[str, ...] = ()
+    ) -> None:
         if level not in LEVELS:
-            raise ConfigError(f"there is no level {level!r}", where="option --level", fix=f"one of {', '.join(LEVELS)}")
+            raise ConfigError(
+                f"there is no level {level!r}",
+                where="option --level",
+                fix=f"one of {', '.join(LEVELS)}",
+            )
         self.original, self.level, self.ulps = original, level, ulps
         self._names = state or PARAMETER_NAMES
         self._known: dict[Settings, Recording] = {}
@@ -141,7 +150,11 @@ class Verifier:
         watch = self.level in ("bits", "ulp")
         first = self._original(case, watch)
         interest = (
-            Interest((*self._names, *MOMENT_NAMES), _lengths(first, self._names), not roles(first, self._names))
+            Interest(
+                (*self._names, *MOMENT_NAMES),
+                _lengths(first, self._names),
+                not roles(first, self._names),
+            )
             if watch
             else None
         )
@@ -151,19 +164,31 @@ class Verifier:
         if failed:
             result.answer, result.explanation = "failed", f"the variant {failed.outcome.failure}"
             if failed.outcome.survivors:
-                result.explanation += f"; {failed.outcome.survivors} of its processes could not be ended"
+                result.explanation += (
+                    f"; {failed.outcome.survivors} of its processes could not be ended"
+                )
             return result, one.outcome.guards
         compared = compare(first, one, self.level, self.ulps)
-        result.notes, result.numbers, result.difference = compared.notes, compared.numbers, compared.difference
+        result.notes, result.numbers, result.difference = (
+            compared.notes,
+            compared.numbers,
+            compared.difference,
+        )
         if _fingerprint(one, self.level) != _fingerprint(two, self.level):
-            result.answer, result.explanation = "nondeterministic", "two runs of the variant differ from each other"
+            result.answer, result.explanation = (
+                "nondeterministic",
+                "two runs of the variant differ from each other",
+            )
             result.difference = compare(one, two, self.level).difference or result.difference
         elif watch and not one.complete:
             result.answer, result.explanation = "failed", "the variant's record broke off"
         elif compared.difference:
             result.answer = "different"
         elif self.level == "samples" and not samples_of(first.outcome.stdout):
-            result.answer, result.explanation = "failed", "the original prints no line that begins with 'sample '"
+            result.answer, result.explanation = (
+                "failed",
+                "the original prints no line that begins with 'sample '",
+            )
         return result, one.outcome.guards
 
     def _original(self, case: Case, watch: bool) -> Recording:
@@ -172,7 +197,10 @@ class Verifier:
             one, two = _twice(self.original, case.settings, interest)
             for recording in (one, two):
                 if recording.outcome.failure:
-                    raise DataError(f"the original {recording.outcome.failure}", where=f"{self.original.name}, {case}")
+                    raise DataError(
+                        f"the original {recording.outcome.failure}",
+                        where=f"{self.original.name}, {case}",
+                    )
             if _fingerprint(one, self.level) != _fingerprint(two, self.level):
                 raise DataError(
                     "the original does not repeat itself: two of its runs differ",
@@ -183,7 +211,9 @@ class Verifier:
         return self._known[case.settings]
 
 
-def _twice(program: Program, settings: Settings, interest: Interest | None) -> tuple[Recording, Recording]:
+def _twice(
+    program: Program, settings: Settings, interest: Interest | None
+) -> tuple[Recording, Recording]:
     """Two runs at a time, each in its own surroundings."""
     if program.source:
         program.prepared(settings)  # refuse before anything runs
@@ -223,7 +253,9 @@ def render(verdict: Verdict) -> str:
         lines.append(f"  {case.answer:9}  {case.case}{compared}")
         lines += [f"             {note}" for note in case.notes]
         lines += [f"    {case.explanation}"] if case.explanation else []
-        lines += [f"    {line}" for line in str(case.difference).splitlines()] if case.difference else []
+        lines += (
+            [f"    {line}" for line in str(case.difference).splitlines()] if case.difference else []
+        )
     if verdict.missing_guards:
         lines.append(f"  this system grants no guard for: {', '.join(verdict.missing_guards)}")
     count = len(verdict.cases)
@@ -231,6 +263,8 @@ def render(verdict: Verdict) -> str:
         lines.append(f"the same on {count} case{'s' * (count != 1)}")
     else:
         lines.append(
-            {"different": "not the same", "failed": "not shown to be the same"}.get(verdict.answer, verdict.answer)
+            {"different": "not the same", "failed": "not shown to be the same"}.get(
+                verdict.answer, verdict.answer
+            )
         )
     return "\n".join(lines) + "\n"

@@ -20,7 +20,9 @@ for document in tokens:
 probabilities = [[count / max(1, sum(row)) for count in row] for row in counts]
 
 # The loss: how surprised the table is by the next token, in nats, on average. Every later rung tries to lower it.
-surprises = [-math.log(probabilities[a][b]) for document in tokens for a, b in zip(document, document[1:])]
+surprises = [
+    -math.log(probabilities[a][b]) for document in tokens for a, b in zip(document, document[1:])
+]
 print(f"loss {math.fsum(surprises) / len(surprises):.4f}")
 
 for i in range(20):

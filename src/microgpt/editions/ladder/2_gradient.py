@@ -12,7 +12,9 @@ random.shuffle(documents)
 alphabet = sorted(set("".join(documents)))
 bos, vocab_size = len(alphabet), len(alphabet) + 1
 num_steps, rate = 1000, 1.0
-weights = [[random.gauss(0, 0.08) for _ in range(vocab_size)] for _ in range(vocab_size)]  # [this token][next token]
+weights = [
+    [random.gauss(0, 0.08) for _ in range(vocab_size)] for _ in range(vocab_size)
+]  # [this token][next token]
 
 
 def softmax(row):

@@ -64,7 +64,9 @@ class Value:
 
 
 n_embd, num_steps, rate = 16, 1000, 0.1
-matrix = lambda rows, columns: [[Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
+matrix = lambda rows, columns: [
+    [Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)
+]
 weights = {"wte": matrix(vocab_size, n_embd), "lm_head": matrix(vocab_size, n_embd)}
 weights |= {"mlp_fc1": matrix(4 * n_embd, n_embd), "mlp_fc2": matrix(n_embd, 4 * n_embd)}
 parameters = [w for rows in weights.values() for row in rows for w in row]
@@ -85,7 +87,9 @@ def softmax(logits):
 def model(token):
     x = weights["wte"][token]
     hidden = [h.relu() for h in linear(x, weights["mlp_fc1"])]
-    x = [a + b for a, b in zip(linear(hidden, weights["mlp_fc2"]), x)]  # the residual: what came in goes on as well
+    x = [
+        a + b for a, b in zip(linear(hidden, weights["mlp_fc2"]), x)
+    ]  # the residual: what came in goes on as well
     return linear(x, weights["lm_head"])
 
 

@@ -65,8 +65,14 @@ class Value:
 
 n_layer, n_embd, n_head, block_size = 1, 16, 4, 16
 num_steps, rate = 1000, 0.1
-matrix = lambda rows, columns: [[Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
-weights = {"wte": matrix(vocab_size, n_embd), "wpe": matrix(block_size, n_embd), "lm_head": matrix(vocab_size, n_embd)}
+matrix = lambda rows, columns: [
+    [Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)
+]
+weights = {
+    "wte": matrix(vocab_size, n_embd),
+    "wpe": matrix(block_size, n_embd),
+    "lm_head": matrix(vocab_size, n_embd),
+}
 for i in range(n_layer):
     for name in ("attn_wq", "attn_wk", "attn_wv", "attn_wo"):
         weights[f"layer{i}.{name}"] = matrix(n_embd, n_embd)
