@@ -1,76 +1,35 @@
-"""The command: its streams, its errors, its exit codes. Results go to stdout, everything else to stderr."""
+"""The command `microgpt`: runs one verb, reports errors, chooses the exit code.
+
+Results go to stdout, everything else to stderr. docs/reliability.md lists the exit codes.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
-import traceback
 import warnings
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 
-from .errors import MicrogptError, StorageError, reason, visible
-from .options import build_parser
-from .terminal import Style
-
-# verb -> module in commands/ and function in it, imported only when it is called
-VERBS = {
-    "train": "train.train",
-    "sample": "strings.sample",
-    "score": "strings.score",
-    "eval": "evaluate.evaluate",
-    "info": "inspect.info",
-    "explain": "inspect.explain",
-    "bench": "bench.bench",
-    "export": "export.export",
-    "serve": "serve.serve",
-    "completion": "inspect.completion",
-    "verify": "verify.verify",
-    "journey": "journey.journey",
-}
-
-
-class Face:
-    """The two streams, and how much to say on them."""
-
-    def __init__(self, args: Namespace) -> None:
-        self.quiet, self.verbose = args.quiet, args.verbose
-        self.out, self.err = Style(args.color, sys.stdout), Style(args.color, sys.stderr)
-
-    def data(self, text: str) -> None:
-        """A result, on stdout."""
-        with _output():
-            print(text)
-
-    def say(self, text: str) -> None:
-        """A remark, on stderr."""
-        if not self.quiet:
-            print(visible(text), file=sys.stderr, flush=True)
-
-    def shown(self, text: str) -> str:
-        """A string from a list or a model, safe on a terminal, as it is elsewhere."""
-        return visible(text) if sys.stdout.isatty() else text
+from .errors import MicrogptError, visible
+from .face import Face, discard_output, writing_output
+from .parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (see docs/reliability.md)."""
+    """Run one command. Returns its exit code."""
     _prepare_streams()
     warnings.showwarning = lambda message, *_: print(f"microgpt: {message}", file=sys.stderr)
     try:
-        args = build_parser().parse_args(argv)
-        module, function = VERBS[args.verb].split(".")
-        code: int = getattr(import_module(f".commands.{module}", __package__), function)(
-            args, Face(args)
-        )
-        with _output():
+        args, verb = parse(list(sys.argv[1:] if argv is None else argv))
+        code: int = verb.run(args, Face(args))
+        with writing_output():
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_output()
+        discard_output()
         return 128 + signal.SIGPIPE
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -79,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 class _Remarks(TextIOWrapper):
-    """stderr: what cannot be written there is lost, and nothing else."""
+    """stderr. What cannot be written there is lost, and nothing else is."""
 
     def write(self, text: str) -> int:
         with suppress(OSError):
@@ -92,7 +51,7 @@ class _Remarks(TextIOWrapper):
 
 
 def _prepare_streams() -> None:
-    """UTF-8 whatever the locale; a stream that was closed swallows what is written to it."""
+    """Use UTF-8 in every locale. A stream that was closed becomes /dev/null."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - stays open as the stream
@@ -103,39 +62,21 @@ def _prepare_streams() -> None:
         sys.stderr = _Remarks(sys.stderr.detach(), "utf-8", "backslashreplace", line_buffering=True)
 
 
-@contextmanager
-def _output() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise StorageError(
-            f"cannot write to standard output: {reason(error)}", fix="make room"
-        ) from error
-
-
-def _discard_output() -> None:
-    """Nobody takes what is left in the buffer of stdout: let the interpreter's own last flush succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _report(error: Exception) -> int:
-    """Print an error in three parts, without a traceback unless MICROGPT_DEBUG is set."""
+    """Print what is wrong, where, and how to fix it. A traceback only if MICROGPT_DEBUG is set."""
     if os.environ.get("MICROGPT_DEBUG", "0") not in ("", "0"):
+        import traceback
+
         traceback.print_exc()
+    code = MicrogptError.exit_code
     if isinstance(error, MicrogptError):
-        print(f"microgpt: error: {error}", file=sys.stderr)
-        return error.exit_code
-    if isinstance(error, MemoryError):
-        print(
-            "microgpt: error: there is not enough memory\n  fix: a smaller model or list",
-            file=sys.stderr,
+        text, code = f"error: {error}", error.exit_code
+    elif isinstance(error, MemoryError):
+        text = "error: there is not enough memory\n  fix: use a smaller model or a shorter list"
+    else:
+        text = (
+            f"internal error: {type(error).__name__}: {visible(str(error))}\n"
+            "  fix: set MICROGPT_DEBUG=1 to see where, and please report it"
         )
-        return MicrogptError.exit_code
-    print(
-        f"microgpt: internal error: {type(error).__name__}: {visible(str(error))}", file=sys.stderr
-    )
-    print("  fix: MICROGPT_DEBUG=1 shows where; please report it", file=sys.stderr)
-    return MicrogptError.exit_code
+    print(f"microgpt: {text}", file=sys.stderr)
+    return code
