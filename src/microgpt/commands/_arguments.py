@@ -82,18 +82,17 @@ def training_options(parser: ArgumentParser, leave_out: Collection[str] = ()) ->
     )
 
 
-def held_out_option(group: Any, share: Callable[[str], Any], default: str) -> None:
+def held_out_option(group: Any, read: Callable[[str], Any], says: str) -> None:
     """--held-out, and its older names, which --help does not show."""
     names = {"--held-out": None, "--val": argparse.SUPPRESS, "--holdout": argparse.SUPPRESS}
-    says = f"Share of the documents to hold out of the training set. [default: {default}]"
     for name, hidden in names.items():
-        group.add_argument(name, dest=HELD_OUT, type=share, metavar="SHARE", help=hidden or says)
+        group.add_argument(name, dest=HELD_OUT, type=read, metavar="SHARE", help=hidden or says)
 
 
 def _field_option(group: Any, item: Field[Any]) -> None:
     says = str(item.metadata["says"]).replace("%", "%%")
     if item.name == HELD_OUT:
-        held_out_option(group, number(item.name), f"{item.default:g}")
+        held_out_option(group, number(item.name), f"{says} [default: {item.default:g}]")
     elif isinstance(item.default, bool):
         group.add_argument(flag(item), dest=item.name, action="store_true", default=None, help=says)
     else:
@@ -109,6 +108,8 @@ def _field_option(group: Any, item: Field[Any]) -> None:
 
 def flag(item: Field[Any]) -> str:
     """The command-line option of a field of Config."""
+    if item.name == HELD_OUT:
+        return "--held-out"
     return str(item.metadata["flag"] or "--" + item.name.replace("_", "-"))
 
 

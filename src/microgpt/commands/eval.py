@@ -40,7 +40,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="[MODEL] FILE",
         help="A model to measure, if there is one already; then the documents, one a line.",
     )
-    held_out_option(parser, share("held_out", 0.9), f"{DEFAULT_SHARE:g}")
+    held_out_option(
+        parser,
+        share("held_out", 0.9),
+        f"Share of the documents to measure on, held out of training. [default: {DEFAULT_SHARE:g}]",
+    )
     corpus_options(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     training_options(parser, leave_out=[HELD_OUT])
