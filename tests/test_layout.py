@@ -47,7 +47,8 @@ ORDER = """
     journey.ledger
     journey.gist journey.remind
     commands
-    commands._arguments commands._models parser
+    commands._arguments commands._models
+    commands._settings parser
     commands.bench commands.completion commands.eval commands.explain commands.export commands.info
     commands.journey commands.sample commands.score commands.serve commands.train commands.verify
     cli

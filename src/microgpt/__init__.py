@@ -1,12 +1,12 @@
-"""microgpt: a complete tiny GPT for lists of short strings. The public names, loaded on first use."""
+"""A complete tiny GPT for lists of short strings. Public names are loaded on first use."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
 if TYPE_CHECKING:
     from .config import Config as Config
     from .errors import BusyError as BusyError

@@ -1,21 +1,48 @@
-"""The command `microgpt`: runs one verb, reports errors, chooses the exit code.
+"""The command `microgpt`: finds the verb, runs it, reports errors, chooses the exit code.
 
 Results go to stdout, everything else to stderr. docs/reliability.md lists the exit codes.
+Each file in commands/ is a verb, and only the verb that is named is imported.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import warnings
-from collections.abc import Sequence
-from contextlib import suppress
+from importlib import import_module
 from io import TextIOWrapper
 
-from .errors import MicrogptError, visible
-from .face import Face, discard_output, writing_output
-from .parser import parse
+from . import __version__, commands
+from .errors import ConfigError, MicrogptError, quote, visible
+from .face import Face, WritingOutput, discard_output
+
+TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+    from typing import Any
+
+_PAGE = """\
+usage: microgpt COMMAND [OPTION ...] [ARGUMENT ...]
+
+Train a tiny GPT on a list of short strings, and generate new ones.
+
+examples:
+  microgpt train                               train on 32,257 first names, print 20 new ones
+  microgpt train cities.txt --preset good      train a better model on your own list
+  microgpt sample cities.safetensors -n 50 -p San --novel --unique
+  microgpt score cities.safetensors < candidates.txt
+  microgpt eval cities.txt                     compare the model with n-gram models
+
+commands:
+{commands}
+options:
+  -h, --help     Show this page and exit.
+  -V, --version  Show the version and exit.
+
+To see the options of a command: microgpt COMMAND --help
+"""
+_SIGINT, _SIGPIPE = 2, 13  # the module signal takes a millisecond, and Windows has no SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,31 +50,77 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_streams()
     warnings.showwarning = lambda message, *_: print(f"microgpt: {message}", file=sys.stderr)
     try:
-        args, verb = parse(list(sys.argv[1:] if argv is None else argv))
+        args, verb = _parsed(list(sys.argv[1:] if argv is None else argv))
         code: int = verb.run(args, Face(args))
-        with writing_output():
+        with WritingOutput():
             sys.stdout.flush()
         return code
     except BrokenPipeError:
         discard_output()
-        return 128 + signal.SIGPIPE
+        return 128 + _SIGPIPE
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + _SIGINT
     except Exception as error:
         return _report(error)
+
+
+def _parsed(words: list[str]) -> tuple[Namespace, Any]:
+    """The arguments, and the module in commands/ whose `run` takes them.
+
+    Prints and exits for --help and --version. Raises ConfigError for what cannot be parsed.
+    """
+    if words[:1] == ["--"]:
+        del words[0]
+    verb = words[0] if words else ""
+    if verb in ("-h", "--help", "-V", "--version"):
+        sys.stdout.write(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
+        raise SystemExit(0)
+    if verb in commands.names():
+        module = import_module(f".{verb}", commands.__name__)
+        from .parser import verb_parser
+
+        return verb_parser(verb, module).parse_args(words[1:]), module
+    if verb.startswith("-") or not verb:
+        what = (
+            f"there is no option {quote(verb)} before a command" if verb else "a command is missing"
+        )
+        raise ConfigError(what, where="argument COMMAND", fix="microgpt --help")
+    raise ConfigError(
+        f"there is no command {quote(verb)}", where="argument COMMAND", fix=_meant(verb)
+    )
+
+
+def overview() -> str:
+    """The page of `microgpt --help`, which says what each verb is for. Imports no verb."""
+    names = commands.names()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {commands.summary(name)}\n" for name in names]
+    return _PAGE.format(commands="".join(lines))
+
+
+def _meant(word: str) -> str:
+    """The command that a misspelt word may have meant, else all commands."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, commands.names(), n=1)
+    return f"microgpt {close[0]}" if close else f"one of {', '.join(commands.names())}"
 
 
 class _Remarks(TextIOWrapper):
     """stderr. What cannot be written there is lost, and nothing else is."""
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        try:
             super().write(text)
+        except OSError:
+            pass
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             super().flush()
+        except OSError:
+            pass
 
 
 def _prepare_streams() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 from .errors import StorageError, reason, visible
 from .terminal import Style
+
+TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any
 
 
 class Face:
@@ -25,7 +26,7 @@ class Face:
 
     def data(self, text: str) -> None:
         """Print a result on stdout."""
-        with writing_output():
+        with WritingOutput():
             print(text)
 
     def json(self, record: dict[str, Any]) -> None:
@@ -53,18 +54,18 @@ def _finite(value: Any) -> Any:
     return value if is_finite else None
 
 
-@contextmanager
-def writing_output() -> Iterator[None]:
-    """Turn an error of stdout into a StorageError. A closed pipe stays a BrokenPipeError."""
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        discard_output()
-        raise StorageError(
-            f"cannot write to standard output: {reason(error)}", fix="free some space"
-        ) from error
+class WritingOutput:
+    """While it writes to stdout, an OSError becomes a StorageError. A broken pipe stays one."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+            discard_output()
+            raise StorageError(
+                f"cannot write to standard output: {reason(error)}", fix="free some space"
+            ) from error
 
 
 def discard_output() -> None:

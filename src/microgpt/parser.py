@@ -1,4 +1,4 @@
-"""The parser of the command line. It imports only the verb that is named, from commands/."""
+"""The parsers of the verbs: argparse with short help pages, and errors that are raised."""
 
 from __future__ import annotations
 
@@ -8,17 +8,8 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import __version__, commands
-from .errors import ConfigError, quote
-
-_DESCRIPTION = "Train a tiny GPT on a list of short strings, and generate new ones."
-_EXAMPLES = """\
-  microgpt train                               train on 32,257 first names, print 20 new ones
-  microgpt train cities.txt --preset good      train a better model on your own list
-  microgpt sample cities.safetensors -n 50 -p San --novel --unique
-  microgpt score cities.safetensors < candidates.txt
-  microgpt eval cities.txt                     compare the model with n-gram models
-"""
+from . import commands
+from .errors import ConfigError
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -39,8 +30,8 @@ def _columns() -> int:
         columns = int(os.environ.get("COLUMNS", "")) or 80
     except ValueError:
         try:
-            columns = os.get_terminal_size(sys.__stdout__.fileno()).columns or 80
-        except (AttributeError, ValueError, OSError):
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns or 80
+        except (ValueError, OSError):
             columns = 80
     return max(30, min(columns, 100))
 
@@ -92,66 +83,23 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(message, fix=f"{self.prog} --help")
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, Any]:
-    """The arguments, and the module in commands/ whose `run` takes them.
-
-    Prints and exits for --help and --version. Raises ConfigError for what cannot be parsed.
-    """
-    words = argv[1:] if argv[:1] == ["--"] else argv
-    if words and not words[0].startswith("-"):
-        verb = words[0]
-        if verb not in commands.names():
-            raise ConfigError(
-                f"there is no command {quote(verb)}", where="argument COMMAND", fix=_meant(verb)
-            )
-        module = import_module(f".{verb}", commands.__name__)
-        parser = Parser(prog=f"microgpt {verb}")
-        _fill(parser, verb, module)
-        return parser.parse_args(words[1:]), module
-    overview().parse_args(argv)
-    raise ConfigError("a command is missing", where="argument COMMAND", fix="microgpt --help")
-
-
-def _meant(word: str) -> str:
-    """The command that a misspelt word may have meant, else all commands."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(word, commands.names(), n=1)
-    return f"microgpt {close[0]}" if close else f"one of {', '.join(commands.names())}"
-
-
-def overview() -> Parser:
-    """The parser of `microgpt --help`, which says what each verb is for. Imports no verb."""
-    names = commands.names()
-    width = max(map(len, names))
-    lines = [f"  {name:<{width}}  {commands.summary(name)}\n" for name in names]
-    parser = Parser(
-        prog="microgpt",
-        usage="microgpt COMMAND [OPTION ...] [ARGUMENT ...]",
-        description=f"{_DESCRIPTION}\n\nexamples:\n{_EXAMPLES}\ncommands:\n{''.join(lines)}",
-        epilog="To see the options of a command: microgpt COMMAND --help",
-    )
-    _add_overview_options(parser)
+def verb_parser(verb: str, module: Any) -> Parser:
+    """The parser of one verb, whose module is given."""
+    parser = Parser(prog=f"microgpt {verb}")
+    _fill(parser, verb, module)
     return parser
 
 
-def whole() -> Parser:
+def whole_parser() -> Parser:
     """The parser of the whole command line, every verb imported: for completion scripts."""
-    parser = Parser(prog="microgpt", description=_DESCRIPTION)
-    _add_overview_options(parser)
+    parser = Parser(prog="microgpt")
+    add_help(parser)
+    parser.add_argument("-V", "--version", action="store_true", help="Show the version and exit.")
     verbs = parser.add_subparsers(dest="verb", metavar="COMMAND", required=True)
     for verb in commands.names():
         module = import_module(f".{verb}", commands.__name__)
         _fill(verbs.add_parser(verb, help=commands.summary(verb)), verb, module)
     return parser
-
-
-def _add_overview_options(parser: Parser) -> None:
-    add_help(parser)
-    version = f"microgpt {__version__}"
-    parser.add_argument(
-        "-V", "--version", action="version", version=version, help="Show the version and exit."
-    )
 
 
 def _fill(parser: Parser, verb: str, module: Any) -> None:

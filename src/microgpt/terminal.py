@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
 
 from .errors import visible
 
 TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from typing import TextIO
 
     from .explaining import Explanation

@@ -14,8 +14,9 @@ from command_support import FLAGS, Run, model, run  # noqa: F401
 
 from microgpt import Config, __version__, checkpoint, commands
 from microgpt.cli import main
-from microgpt.commands._arguments import HELD_OUT, flag
-from microgpt.parser import parse
+from microgpt.commands import train
+from microgpt.commands._settings import HELD_OUT, flag
+from microgpt.parser import verb_parser
 
 
 def page(capsys: pytest.CaptureFixture[str], *args: str) -> str:
@@ -64,7 +65,7 @@ def test_options_of_train_come_from_config(capsys: pytest.CaptureFixture[str]) -
     text = " ".join(page(capsys, "train").split())
     for item in fields(Config):
         assert flag(item) in text and item.metadata["says"] in text
-    args, _ = parse(["train"])
+    args = verb_parser("train", train).parse_args([])
     assert all(getattr(args, item.name) is None for item in fields(Config))
 
 
@@ -75,7 +76,8 @@ def test_older_names_of_options_are_accepted_but_not_shown(
         text = page(capsys, verb)
         assert "--held-out SHARE" in text and "--val" not in text and "--holdout" not in text
         for name in ("--held-out", "--val", "--holdout"):
-            assert getattr(parse([verb, "list.txt", name, "0.25"])[0], HELD_OUT) == 0.25
+            parser = verb_parser(verb, import_module(f"microgpt.commands.{verb}"))
+            assert getattr(parser.parse_args(["list.txt", name, "0.25"]), HELD_OUT) == 0.25
 
 
 def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) -> None:

@@ -14,16 +14,9 @@ from ..face import Face
 from ..progress import progress
 from ..terminal import table
 from ..training import Interrupt, Session
-from ._arguments import (
-    FIELDS,
-    HELD_OUT,
-    config_from,
-    corpus_options,
-    held_out_option,
-    share,
-    training_options,
-)
+from ._arguments import FIELDS, corpus_options, share
 from ._models import looks_like_model
+from ._settings import HELD_OUT, config_from, held_out_option, training_options
 
 EXAMPLES = """\
   microgpt eval names.txt                      train on 90 % of the list, measure on the rest

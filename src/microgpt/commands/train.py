@@ -18,14 +18,8 @@ from ..progress import progress
 from ..run_log import RunLog
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session
-from ._arguments import (
-    config_from,
-    corpus_options,
-    force_option,
-    number,
-    settings,
-    training_options,
-)
+from ._arguments import corpus_options, force_option, number
+from ._settings import config_from, settings, training_options
 
 EXAMPLES = """\
   microgpt train names.txt                     write names.safetensors, print 20 samples
