@@ -44,7 +44,7 @@ def run(args: Namespace, face: Face) -> int:
         try:
             documents = corpus.again(model.data.origin, model.data.fingerprint).documents
         except MicrogptError as error:
-            face.say(f"the page cannot mark known documents, for lack of the list: {error.what}")
+            face.say(f"the page marks nothing as known, because the list is missing: {error.what}")
     contents = exporting.export(model, args.to, documents)
     targets = {
         suffix: output.with_suffix(suffix) if i else output for i, suffix in enumerate(contents)

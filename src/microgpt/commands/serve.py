@@ -58,7 +58,7 @@ def run(args: Namespace, face: Face) -> int:
             data = checkpoint.data
             documents = corpus.again(data.origin, data.fingerprint).documents
         except MicrogptError as error:
-            face.say(f"the page cannot mark known documents, for lack of the list: {error.what}")
+            face.say(f"the page marks nothing as known, because the list is missing: {error.what}")
     page = assembly.page_html(exporting.page_data(checkpoint, documents))
     model = MicroGPT.load(args.model) if args.model else None
     with server.listen(args.host, args.port, args.allow_remote) as listening:
