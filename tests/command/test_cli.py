@@ -83,7 +83,7 @@ def test_older_names_of_options_are_accepted_but_not_shown(
 def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) -> None:
     code, _, err = run("trian")
     assert code == 2 and "there is no command 'trian'" in err and "fix: microgpt train\n" in err
-    assert "fix: one of bench, completion, eval" in run("_arguments")[2]
+    assert f"fix: one of {', '.join(commands.names())}" in run("_arguments")[2]
 
 
 def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
