@@ -83,6 +83,8 @@ class Engine(Protocol):
     """
 
     name: str
+    bound: float
+    instruction_set: str
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         """threads: at most so many, 0 for the engine's choice; engines that have one use one. Results are the same."""

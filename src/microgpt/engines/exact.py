@@ -22,7 +22,7 @@ class ExactEngine(CompiledEngine):
     libm: "system" to call exp, log and pow one by one.
     """
 
-    name = "exact"
+    name, bound, instruction_set = "exact", 0.0, ""
 
     def __init__(
         self,

@@ -23,7 +23,7 @@ class FastEngine(CompiledEngine):
     isa: instruction set, one of `_native.fast_isas()`; empty for MICROGPT_ISA or the best.
     """
 
-    name = "fast"
+    name, bound = "fast", 1e-4
 
     def __init__(
         self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = ""
@@ -47,6 +47,7 @@ class FastEngine(CompiledEngine):
             threads,
             isa or instruction_set(_native.fast_isas()),
         )
+        self.instruction_set = native.isa
         super().__init__(native, config, vocab_size)
 
 

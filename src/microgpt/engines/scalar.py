@@ -24,7 +24,7 @@ GRAPH_BYTES = (
 class ScalarEngine:
     """Runs the reference's own functions. Arguments and results: see `Engine`."""
 
-    name = "scalar"
+    name, bound, instruction_set = "scalar", 0.0, ""
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         self._config, self._bos, self._step = config, vocab_size - 1, state.step
