@@ -219,7 +219,8 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
 
 def kind(name: str) -> type[int] | type[float] | type[bool]:
     """The type of a field's values: int, float or bool."""
-    return type(FIELDS[name].default)
+    default: int | float | bool = FIELDS[name].default
+    return type(default)
 
 
 def checked(name: str, value: object) -> int | float:

@@ -28,7 +28,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import checkpoint
-from microgpt.checkpoint import Checkpoint, Data, from_bytes, to_bytes
+from microgpt.checkpoint import Checkpoint, Data, MadeBy, from_bytes, to_bytes
 from microgpt.config import Config
 from microgpt.corpus import Origin
 from microgpt.engines import State
@@ -93,7 +93,7 @@ def checkpoints(draw) -> Checkpoint:
         block_size=draw(st.integers(1, 3)),
         learning_rate=draw(st.floats(1e-300, 1e12)),
         seed=draw(st.integers(0, 2**64 - 1)),
-        val=draw(st.floats(0, 0.9)),
+        held_out=draw(st.floats(0, 0.9)),
     )
     tokenizer = Tokenizer(alphabet)
     size = config.parameter_count(tokenizer.vocab_size)
@@ -248,7 +248,10 @@ def test_mutants_are_checkpoint_errors_or_models_and_never_slow(data, mutate, co
         {"step": "5"},
         {"step": "x"},
         {"format": "other"},
-        {"format_version": "2"},
+        {"format_version": "3"},
+        {"format_version": "1"},
+        {"made_by": "{}"},
+        {"made_by": "[]"},
         {"unknown": "x"},
         {"rng_state": json.dumps([2, ["%2000000000d"] * 625, None])},
         {"rng_state": json.dumps([3, [0] * 624 + [625], None])},
