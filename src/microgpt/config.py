@@ -219,8 +219,8 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
 
 def kind(name: str) -> type[int] | type[float] | type[bool]:
     """The type of a field's values: int, float or bool."""
-    default: int | float | bool = FIELDS[name].default
-    return type(default)
+    default = FIELDS[name].default
+    return bool if isinstance(default, bool) else int if isinstance(default, int) else float
 
 
 def checked(name: str, value: object) -> int | float:

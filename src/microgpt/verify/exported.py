@@ -12,9 +12,9 @@ from pathlib import Path
 
 from .. import checkpoint, corpus, exporting, files
 from ..checkpoint import THEN, Checkpoint, MadeBy
-from ..engines import trained_by
+from ..engines import AUTO, trained_by
 from ..errors import ConfigError, DataError, MissingPartError, quote
-from ..training import Session, recorded_engine
+from ..training import REFERENCE_BITS, Session, recorded_engine
 from .compare import Difference, first_apart, show, ulps_apart
 from .verifier import CaseResult, Verdict
 
@@ -89,9 +89,9 @@ def _session(model: Checkpoint, documents: corpus.Corpus, engine: str) -> Sessio
     Raises MissingPartError where these are not here, so that bits cannot be compared.
     """
     made_by = model.made_by
-    if not made_by.engine:
-        return Session.start(model.config, documents, engine)
-    if not recorded_engine(model).bound:
+    if engine in REFERENCE_BITS:
+        engine = AUTO  # the quickest engine with these bits
+    if engine == AUTO or not made_by.engine or not recorded_engine(model).bound:
         return Session.start(model.config, documents, engine)
     if THEN in made_by.instruction_set:
         raise MissingPartError(

@@ -2,8 +2,8 @@
 
     python make.py FOLDER HELD_OUT_FLAG      # for instance: python make.py version-1 --val
 
-The files of a version are written once, by the code that had that version, and never again: they stand
-for the files that users have. `expected.json` beside them keeps what that code computed from them.
+The files of a version are written once, by code of that version, and never again: users have such
+files. `expected.json` beside them records what that code computed from them.
 """
 
 from __future__ import annotations
