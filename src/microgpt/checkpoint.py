@@ -1,11 +1,12 @@
 """A checkpoint: a training run saved in one safetensors file, which is also called a model file.
 
-The tensors are the weights and the optimizer's two moments. The header's metadata holds the rest that
-training needs to continue: configuration, alphabet, random state, step, and what the data was.
+The tensors are the weights and the optimizer's two moments. The header's metadata holds the rest
+that training needs to continue: configuration, alphabet, random state, step, and what the data was.
 
 This module writes the file itself, without the safetensors package, for three reasons. The SHA-256
-covers the header too. The same model gives the same bytes. And reading trusts nothing: size, header,
-offsets and SHA-256 are checked before a tensor is made. A test opens the files with the official reader.
+covers the header too. The same model gives the same bytes. And reading trusts nothing: size,
+header, offsets and SHA-256 are checked before a tensor is made. A test opens the files with the
+official reader.
 
 Format versions, in the order in which they were introduced:
 
@@ -152,7 +153,7 @@ class Checkpoint:
 
 
 def save(path: files.StrPath, checkpoint: Checkpoint, *, locked: bool = False) -> None:
-    """Write the checkpoint: all of it or nothing. `locked`: the caller already holds `files.lock`."""
+    """Write all of the checkpoint or nothing. locked: the caller already holds `files.lock`."""
     (files.write if locked else files.save)(path, to_bytes(checkpoint))
 
 
@@ -180,7 +181,8 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
     state = checkpoint.state
     if not _finite(state):
         raise DivergedError(
-            f"the model of step {state.step} is not finite, so it is not saved", fix="lower the learning rate"
+            f"the model of step {state.step} is not finite, so it is not saved",
+            fix="lower the learning rate",
         )
     metadata = {
         "format": "microgpt",

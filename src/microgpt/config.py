@@ -1,7 +1,8 @@
-"""The hyper-parameters: each one's name, default, range and one-sentence description, in this file only.
+"""The hyper-parameters: name, default, range and description of each, in this file only.
 
-The command line's options and their help, the keyword arguments of `MicroGPT`, the header of a model
-file and every range check are made from the fields below. The defaults are those of the reference.
+The command line's options and their help, the keyword arguments of `MicroGPT`, the header of a
+model file and every range check are made from the fields below. The defaults are those of the
+reference.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ BlockSize = TypeVar("BlockSize")
 def _option(
     default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = ""
 ) -> Any:
-    """A field with its range, [low, high] or (low, high], its description, and its command-line flag.
+    """A field with its description, its range and its command-line flag.
 
-    Without `flag`, the command-line flag is made from the field's name.
+    The range is [low, high], or (low, high] if `open_low`. Without `flag`, the flag is made from
+    the name.
     """
     return field(
         default=default,
@@ -44,7 +46,7 @@ class HyperParameters(Generic[BlockSize]):
     )
     n_embd: int = _option(16, 1, 65_536, "Width of the residual stream; a multiple of n_head.")
     n_head: int = _option(4, 1, 1024, "Number of attention heads in each layer.")
-    block_size: BlockSize = _option(
+    block_size: BlockSize = _option(  # noqa: RUF009 - it is a field, which ruff does not see
         16, 1, 1_048_576, "Number of positions the model sees; longer documents are cut."
     )
     num_steps: int = _option(
@@ -127,7 +129,8 @@ class Config(HyperParameters[int]):
                 fix=f"warmup {self.num_steps // 5}",
             )
 
-    # Not @dataclass(frozen=True): a frozen class cannot share its fields with MicroGPT, which is not.
+    # Not @dataclass(frozen=True): a frozen class cannot share its fields with MicroGPT, which is
+    # not.
     def __setattr__(self, name: str, value: object) -> None:
         if name in vars(self) or name not in FIELDS:
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -164,9 +167,9 @@ class Config(HyperParameters[int]):
     def check_memory(self, vocab_size: int) -> None:
         """Raise a ConfigError for a model that this machine's memory cannot hold.
 
-        Nothing is allocated before this check. The estimate counts weights, gradients and Adam's two
-        moments at 8 bytes each; for one document 16 activation vectors of n_embd numbers for each
-        position and layer; and the attention weights.
+        Nothing is allocated before this check. The estimate counts weights, gradients and Adam's
+        two moments at 8 bytes each; for one document 16 activation vectors of n_embd numbers for
+        each position and layer; and the attention weights.
         """
         weights = 4 * 8 * self.parameter_count(vocab_size)
         heads = self.n_layer * self.n_head * self.block_size**2
@@ -199,7 +202,8 @@ class Config(HyperParameters[int]):
 
 FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(HyperParameters)}
 
-# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest excluded)
+# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest
+# excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
     "threads": (True, 0, 64, False),

@@ -14,7 +14,9 @@ from .gpt import GPT
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model computes for one string. Position t sees tokens[0..t] and predicts tokens[t + 1].
+    """What a model computes for one string.
+
+    Position t sees tokens[0..t] and predicts tokens[t + 1].
 
     tokens: labels of the string's tokens; the first and the last stand for the end mark.
     alphabet: labels of the columns of `probabilities`.

@@ -1,4 +1,4 @@
-"""A model that can be used: its configuration, its tokenizer, and the engine that holds its weights."""
+"""A usable model: configuration, tokenizer, and the engine that holds the weights."""
 
 from __future__ import annotations
 

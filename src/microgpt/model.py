@@ -49,7 +49,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     >>> model = MicroGPT(n_embd=8, block_size="auto", num_steps=50)
     >>> model = model.fit(["anna", "hanna", "ana", "nana", "hannah"])
     >>> model.sample(3, seed=1)
-    ['nhhna', 'anna', 'annnhan']
+    ['anna', 'anna', 'hana']
     >>> model.n_steps_, len(model.losses_), model.classes_
     (50, 50, ['a', 'h', 'n', ''])
     """

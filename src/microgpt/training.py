@@ -117,7 +117,8 @@ class Session:
         if source.fingerprint() != data.fingerprint:
             raise DataError(
                 f"these are not the documents the model was trained on: "
-                f"{len(source.documents):,} documents here, {data.documents:,} there, or other ones",
+                f"{len(source.documents):,} documents here, {data.documents:,} there, "
+                f"or other ones",
                 where=str(source.origin),
                 fix=f"resume with {data.origin}",
             )
@@ -217,21 +218,23 @@ class Session:
 
 
 def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
-    """The engine that continues a checkpoint's training. See `Session.resume` for what it accepts."""
+    """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
     config, recorded = checkpoint.config, checkpoint.made_by.engine
     if not recorded:  # format version 1
         guess = trained_by(checkpoint.state)
         if guess != AUTO and engine in (AUTO, guess):
             warnings.warn(
-                f"the model file does not say which engine trained it; its numbers suggest {guess}, "
-                f"so training continues with that one",
+                f"the model file does not say which engine trained it; its numbers suggest "
+                f"{guess}, so training continues with that one",
                 stacklevel=3,
             )
         return engine_class(guess if engine == AUTO else engine, config)
     if engine in (AUTO, recorded):
         return recorded_engine(checkpoint)
     kind = engine_class(engine, config)
-    if kind.bound == 0.0 and (recorded in REFERENCE_BITS or recorded_engine(checkpoint).bound == 0.0):
+    if kind.bound == 0.0 and (
+        recorded in REFERENCE_BITS or recorded_engine(checkpoint).bound == 0.0
+    ):
         return kind
     raise ConfigError(
         f"the model was trained by the engine {recorded}, and {engine} computes other bits",
@@ -248,7 +251,8 @@ def recorded_engine(checkpoint: Checkpoint) -> type[Engine]:
     except (ConfigError, MissingPartError) as error:
         same = " computes the same bits" if name in REFERENCE_BITS else ""
         raise MissingPartError(
-            f"the model was trained by the engine {quote(name)}, which is not installed: {error.what}",
+            f"the model was trained by the engine {quote(name)}, which is not installed: "
+            f"{error.what}",
             where="entry made_by of the model file",
             fix=f"engine scalar{same}" if same else f"install the package of the engine {name}",
         ) from error

@@ -1,6 +1,7 @@
-"""A model file (promises R5, R6, R7): read back bit for bit by us and by the official reader, or refused.
+"""A model file (promises R5, R6, R7): read back bit for bit, or refused.
 
-What is damaged, forged or of another kind is a CheckpointError, in bounded memory, and no code is run.
+What is damaged, forged or of another kind is a CheckpointError, in bounded memory, and no code is
+run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import checkpoint
-from microgpt.checkpoint import Checkpoint, Data, MadeBy, from_bytes, to_bytes
+from microgpt.checkpoint import Checkpoint, Data, from_bytes, to_bytes
 from microgpt.config import Config
 from microgpt.corpus import Origin
 from microgpt.engines import State
@@ -53,7 +54,8 @@ def small() -> bytes:
     return to_bytes(checkpoint_after(1, names=["a"], n_embd=1, n_head=1, block_size=1))
 
 
-# ---- what is written is read ----------------------------------------------------------------------
+# ---- what is written is read
+# ----------------------------------------------------------------------
 
 
 def test_the_official_reader_finds_the_same_tensors_and_metadata(model, data, tmp_path):
@@ -152,7 +154,8 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(
         from_bytes(sealed(data[8 : -len(payload)], payload))
 
 
-# ---- what is damaged is noticed -------------------------------------------------------------------
+# ---- what is damaged is noticed
+# -------------------------------------------------------------------
 
 
 def test_no_flip_of_a_single_bit_goes_unnoticed(small):
@@ -194,8 +197,10 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 
 
 NASTY = [
-    "NaN", "Infinity", "-1", "0", "1e999", "1" * 400, "1" * 5000, "2.5", "true", "null", '""', '"\\ud800"', "[]", "{}",
-    "[" * 50_000, '{"a":1,"a":1}', '"' + "x" * 1000 + '"', "18446744073709551616", '"%2000000000d"', "[[1,2],3]",
+    "NaN", "Infinity", "-1", "0", "1e999", "1" * 400, "1" * 5000, "2.5", "true", "null", '""',
+    '"\\ud800"', "[]", "{}",
+    "[" * 50_000, '{"a":1,"a":1}', '"' + "x" * 1000 + '"', "18446744073709551616",
+    '"%2000000000d"', "[[1,2],3]",
 ]  # fmt: skip
 
 
@@ -326,7 +331,8 @@ def test_nasty_headers_take_no_more_than_the_file_and_32_mb(data, tmp_path):
         assert in_child(load) <= len(content) / 1e6 + 32, f"file {i}"
 
 
-# ---- what is no model of ours ---------------------------------------------------------------------
+# ---- what is no model of ours
+# ---------------------------------------------------------------------
 
 
 class Bomb:

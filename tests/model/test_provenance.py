@@ -192,7 +192,8 @@ def test_another_instruction_set_goes_on_with_a_warning_and_both_are_named(
         assert after(resumed(mixed), 9).made_by == mixed.made_by
 
 
-# ---- verify ---------------------------------------------------------------------------------------
+# ---- verify
+# ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Is a model file what it says it is?
 
-A checkpoint holds its settings, the source of its documents, and what trained it. `verify` trains it
-anew and compares every bit, where the bits can be equal at all. An export (.html, .js) holds weights;
-`verify` compares them with the checkpoint it was made from.
+A checkpoint holds its settings, the source of its documents, and what trained it. `verify` trains
+it anew and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
+weights; `verify` compares them with the checkpoint it was made from.
 """
 
 from __future__ import annotations
@@ -98,9 +98,7 @@ def _session(model: Checkpoint, documents: corpus.Corpus, engine: str) -> Sessio
             f"the model was trained on more than one instruction set ({made_by.instruction_set}), "
             f"and no single run has its bits"
         )
-    return Session.start(
-        model.config, documents, engine, instruction_set=made_by.instruction_set
-    )
+    return Session.start(model.config, documents, engine, instruction_set=made_by.instruction_set)
 
 
 def _reasons(made_by: MadeBy, session: Session) -> str:
