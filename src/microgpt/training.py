@@ -95,7 +95,7 @@ class Session:
         Warns where the bits will differ from those of an uninterrupted run.
         """
         kind = engine_to_resume(checkpoint, engine)
-        self = cls.measure(checkpoint, source, kind.name, threads)
+        self = cls._of(checkpoint, source, kind, threads)
         made_by, here = checkpoint.made_by, self.engine.instruction_set
         if kind.bound and made_by.engine and made_by.instruction_set.split(THEN)[-1] != here:
             warnings.warn(
@@ -113,6 +113,12 @@ class Session:
 
         source: the documents of `checkpoint.data`; others are a DataError.
         """
+        return cls._of(checkpoint, source, engine_class(engine, checkpoint.config), threads)
+
+    @classmethod
+    def _of(
+        cls, checkpoint: Checkpoint, source: corpus.Corpus, kind: type[Engine], threads: int
+    ) -> Session:
         config, data = checkpoint.config, checkpoint.data
         if source.fingerprint() != data.fingerprint:
             raise DataError(
@@ -124,7 +130,6 @@ class Session:
             )
         Draws(config.seed).shuffle(source.documents)
         self = cls(config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
-        kind = engine_class(engine, config)
         self.engine = _engine(kind, config, checkpoint.tokenizer, checkpoint.state, threads)
         self.step = checkpoint.state.step
         self._resumed_from = checkpoint
@@ -222,13 +227,14 @@ def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
     config, recorded = checkpoint.config, checkpoint.made_by.engine
     if not recorded:  # format version 1
         guess = trained_by(checkpoint.state)
-        if guess != AUTO and engine in (AUTO, guess):
+        kind = engine_class(guess if engine == AUTO else engine, config)
+        if guess != AUTO:
             warnings.warn(
                 f"the model file does not say which engine trained it; its numbers suggest "
-                f"{guess}, so training continues with that one",
+                f"{guess}; training continues with {kind.name}",
                 stacklevel=3,
             )
-        return engine_class(guess if engine == AUTO else engine, config)
+        return kind
     if engine in (AUTO, recorded):
         return recorded_engine(checkpoint)
     kind = engine_class(engine, config)
@@ -249,12 +255,14 @@ def recorded_engine(checkpoint: Checkpoint) -> type[Engine]:
     try:
         return engine_class(name)
     except (ConfigError, MissingPartError) as error:
-        same = " computes the same bits" if name in REFERENCE_BITS else ""
+        same_bits = name in REFERENCE_BITS
         raise MissingPartError(
             f"the model was trained by the engine {quote(name)}, which is not installed: "
             f"{error.what}",
             where="entry made_by of the model file",
-            fix=f"engine scalar{same}" if same else f"install the package of the engine {name}",
+            fix="engine scalar, which computes the same bits"
+            if same_bits
+            else f"install the engine {name}, or train from the start with another one",
         ) from error
 
 

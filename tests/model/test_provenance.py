@@ -14,7 +14,7 @@ import pytest
 from conftest import HERE, TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
 from helpers import opened
 
-from microgpt import MicroGPT, checkpoint, corpus
+from microgpt import MicroGPT, checkpoint, corpus, exporting
 from microgpt.checkpoint import Checkpoint, MadeBy
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin
@@ -104,6 +104,29 @@ def test_a_kept_file_saved_again_is_of_this_version_and_says_nothing_it_does_not
     metadata = opened(checkpoint.to_bytes(model))[0]["__metadata__"]
     assert metadata["format_version"] == "2"
     assert set(json.loads(metadata["made_by"]).values()) == {""}
+
+
+def test_a_pickle_from_before_the_share_of_held_out_documents_was_renamed_still_loads() -> None:
+    data = (MODELS / "version-1" / "held-out.safetensors").read_bytes()
+    state = MicroGPT(**TINY, held_out=0.25).__getstate__()
+    state["val"] = state.pop("held_out")
+    model = MicroGPT.__new__(MicroGPT)
+    model.__setstate__(state | {"_trained": (data, "scalar")})
+    assert model.get_params()["held_out"] == model.config_.held_out == 0.25
+    assert model.n_steps_ == 8
+
+
+def test_an_export_from_before_the_renaming_is_still_its_models(tmp_path: Path) -> None:
+    path = MODELS / "version-1" / "held-out.safetensors"
+    (output,) = (
+        content
+        for suffix, content in exporting.export(checkpoint.load(path), "js", []).items()
+        if suffix == ".js"
+    )
+    assert output.count(b'"held_out"') == 1
+    old = tmp_path / "old.js"
+    old.write_bytes(output.replace(b'"held_out"', b'"val"'))
+    assert exported.verify(str(old), str(path), None).answer == "same"
 
 
 @pytest.mark.parametrize("engine", ["scalar", "exact", "fast"])

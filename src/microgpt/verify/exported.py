@@ -89,7 +89,7 @@ def _session(model: Checkpoint, documents: corpus.Corpus, engine: str) -> Sessio
     Raises MissingPartError where these are not here, so that bits cannot be compared.
     """
     made_by = model.made_by
-    if engine in REFERENCE_BITS:
+    if engine in REFERENCE_BITS and model.config.plain:
         engine = AUTO  # the quickest engine with these bits
     if engine == AUTO or not made_by.engine or not recorded_engine(model).bound:
         return Session.start(model.config, documents, engine)
@@ -170,6 +170,8 @@ def _export(path: str, original: str) -> Verdict:
     model = checkpoint.load(original)
     text = _text(path)
     held = exporting.embedded(text, path)
+    if "val" in held["config"]:  # the name of held_out in earlier versions
+        held["config"]["held_out"] = held["config"].pop("val")
     result = CaseResult("its weights", "same")
     for name, expected in (
         ("config", model.config.to_dict()),
