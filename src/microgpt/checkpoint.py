@@ -40,6 +40,7 @@ ITEMS_LIMIT = 100_000  # values in that JSON; a model of 256 layers has 28,000
 _KEYS = {"format", "format_version", "config", "alphabet", "rng_state", "data", "step", "sha256"}
 _KEYS_OF = {"1": _KEYS, "2": _KEYS | {"made_by"}}  # format version -> entries of the metadata
 _UNHASHED = "0" * 64  # in place of the SHA-256 while it is computed
+THEN = ", then "  # between the instruction sets of a model that was trained on several
 _TENSORS = {"": "parameters", "m.": "m", "v.": "v"}  # prefix of a tensor's name -> field of State
 
 
@@ -128,9 +129,6 @@ class MadeBy:
         ):
             raise ValueError("the entry made_by must hold six strings")
         return self
-
-
-THEN = ", then "
 
 
 @dataclass
