@@ -7,7 +7,6 @@ The public names are those in `__all__`. Each one is imported when it is first u
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -32,7 +31,9 @@ __all__ = [
     "recipe",
 ]
 
-if TYPE_CHECKING:  # for type checkers, which do not look into __getattr__
+# For type checkers, which take this name as True. Importing typing would take milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
     from .config import Config
     from .errors import (
         BusyError,

@@ -7,7 +7,7 @@ import { NGrams } from "./ngrams.js";
 
 export const SETTINGS = {
   n_layer: 1, n_embd: 16, n_head: 4, block_size: 16, num_steps: 1000, batch_size: 1, learning_rate: 0.01,
-  beta1: 0.85, beta2: 0.99, eps_adam: 1e-8, init_std: 0.08, seed: 42, held_out: 0,
+  beta1: 0.85, beta2: 0.99, eps_adam: 1e-8, init_std: 0.08, seed: 42, val: 0,
 };
 const KEPT_BYTES = 48e6; // for snapshots to go back to
 const GRAPH_LIMIT = 150_000; // parameters times positions of a graph of scalars that still opens at once
