@@ -42,7 +42,7 @@ def read(path: str) -> corpus.Corpus:
 
 def start(preset: str, path: str) -> Session:
     source = read(path)
-    config = Config(**recipe(preset, source.documents), val=HELD_OUT / len(source.documents))
+    config = Config(**recipe(preset, source.documents), held_out=HELD_OUT / len(source.documents))
     return Session.start(config, source, "fast")
 
 

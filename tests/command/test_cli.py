@@ -15,7 +15,7 @@ from command_support import FLAGS, Run, model, run  # noqa: F401
 from microgpt import Config, __version__, checkpoint, commands
 from microgpt.cli import main
 from microgpt.commands import train
-from microgpt.commands._settings import HELD_OUT, flag
+from microgpt.commands._settings import flag
 from microgpt.parser import verb_parser
 
 
@@ -77,7 +77,7 @@ def test_older_names_of_options_are_accepted_but_not_shown(
         assert "--held-out SHARE" in text and "--val" not in text and "--holdout" not in text
         for name in ("--held-out", "--val", "--holdout"):
             parser = verb_parser(verb, import_module(f"microgpt.commands.{verb}"))
-            assert getattr(parser.parse_args(["list.txt", name, "0.25"]), HELD_OUT) == 0.25
+            assert parser.parse_args(["list.txt", name, "0.25"]).held_out == 0.25
 
 
 def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) -> None:

@@ -6,13 +6,10 @@ import argparse
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import fields
 from typing import Any
 
-from ..config import OPTIONS, Config, check_range, checked
+from ..config import OPTIONS, check_range, checked, kind
 from ..errors import ConfigError
-
-FIELDS = {item.name: item for item in fields(Config)}
 
 
 def model_argument(parser: ArgumentParser) -> None:
@@ -49,7 +46,7 @@ def force_option(parser: ArgumentParser) -> None:
 
 def number(name: str) -> Callable[[str], Any]:
     """For argparse: text to a number in the range of this field of Config or other option."""
-    whole = OPTIONS[name][0] if name in OPTIONS else isinstance(FIELDS[name].default, int)
+    whole = OPTIONS[name][0] if name in OPTIONS else kind(name) is int
     read = _reader(name, whole, lambda value: checked(name, value))
     if name != "block_size":
         return read

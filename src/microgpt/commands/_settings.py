@@ -8,13 +8,11 @@ from collections.abc import Callable, Collection
 from dataclasses import Field
 from typing import Any
 
-from ..config import Config
+from ..config import FIELDS, Config, kind
 from ..engines import AUTO
 from ..recipes import PRESETS, recipe
 from ..training import settle_block_size
-from ._arguments import FIELDS, number
-
-HELD_OUT = "held_out" if "held_out" in FIELDS else "val"
+from ._arguments import number
 
 
 def training_options(parser: ArgumentParser, leave_out: Collection[str] = ()) -> None:
@@ -49,14 +47,14 @@ def held_out_option(group: Any, read: Callable[[str], Any], says: str) -> None:
     """--held-out, and its older names, which --help does not show."""
     names = {"--held-out": None, "--val": argparse.SUPPRESS, "--holdout": argparse.SUPPRESS}
     for name, hidden in names.items():
-        group.add_argument(name, dest=HELD_OUT, type=read, metavar="SHARE", help=hidden or says)
+        group.add_argument(name, dest="held_out", type=read, metavar="SHARE", help=hidden or says)
 
 
 def _field_option(group: Any, item: Field[Any]) -> None:
     says = str(item.metadata["says"]).replace("%", "%%")
-    if item.name == HELD_OUT:
+    if item.name == "held_out":
         held_out_option(group, number(item.name), f"{says} [default: {item.default:g}]")
-    elif isinstance(item.default, bool):
+    elif kind(item.name) is bool:
         group.add_argument(flag(item), dest=item.name, action="store_true", default=None, help=says)
     else:
         also = " auto: fit the longest document." if item.name == "block_size" else ""
@@ -64,15 +62,13 @@ def _field_option(group: Any, item: Field[Any]) -> None:
             flag(item),
             dest=item.name,
             type=number(item.name),
-            metavar="N" if isinstance(item.default, int) else "X",
+            metavar="N" if kind(item.name) is int else "X",
             help=f"{says}{also} [default: {item.default:g}]",
         )
 
 
 def flag(item: Field[Any]) -> str:
     """The command-line option of a field of Config."""
-    if item.name == HELD_OUT:
-        return "--held-out"
     return str(item.metadata["flag"] or "--" + item.name.replace("_", "-"))
 
 

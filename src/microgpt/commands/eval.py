@@ -8,15 +8,15 @@ from contextlib import suppress
 
 from .. import checkpoint as checkpoints
 from .. import corpus, ngrams, scoring
-from ..config import Config
+from ..config import FIELDS, Config
 from ..errors import ConfigError, MicrogptError
 from ..face import Face
 from ..progress import progress
 from ..terminal import table
 from ..training import Interrupt, Session
-from ._arguments import FIELDS, corpus_options, share
+from ._arguments import corpus_options, share
 from ._models import looks_like_model
-from ._settings import HELD_OUT, config_from, held_out_option, training_options
+from ._settings import config_from, held_out_option, training_options
 
 EXAMPLES = """\
   microgpt eval names.txt                      train on 90 % of the list, measure on the rest
@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
     corpus_options(parser)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
-    training_options(parser, leave_out=[HELD_OUT])
+    training_options(parser, leave_out=["held_out"])
 
 
 def run(args: Namespace, face: Face) -> int:
@@ -58,7 +58,7 @@ def run(args: Namespace, face: Face) -> int:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model), source, args, face)
     else:
-        setattr(args, HELD_OUT, _share(args))
+        args.held_out = _share(args)
         config = config_from(args, source.documents)
         session = Session.start(config, source, args.engine, args.threads)
         if signal := _train(session, face):
@@ -69,7 +69,7 @@ def run(args: Namespace, face: Face) -> int:
 
 def _share(args: Namespace) -> float:
     """The share of the documents to hold out."""
-    value = getattr(args, HELD_OUT)
+    value = args.held_out
     return DEFAULT_SHARE if value is None else float(value)
 
 
@@ -79,7 +79,7 @@ def _evaluations(session: Session, face: Face) -> dict[str, scoring.Evaluation]:
     counts = ngrams.NGrams(map(tokenizer.encode, session.documents), tokenizer.vocab_size)
     seen = sys.maxsize if config.windows else config.block_size
     losses = counts.losses(map(tokenizer.encode, session.held_out), seen)
-    of_model = scoring.evaluate(session.engine, tokenizer, config, session.held_out, lambda: False)
+    of_model = scoring.evaluate(session.gpt, session.held_out, lambda: False)
     face.say(
         f"held-out set: {of_model.documents:,} documents, {of_model.tokens:,} tokens; "
         f"training set: {len(session.documents):,} documents"
@@ -111,9 +111,9 @@ def _session_of(
     checkpoint: checkpoints.Checkpoint, source: corpus.Corpus, args: Namespace, face: Face
 ) -> Session:
     """A trained model with a list. If it was trained on this list, its own split is kept."""
-    data, own_share = checkpoint.data, getattr(checkpoint.config, HELD_OUT)
+    data, own_share = checkpoint.data, checkpoint.config.held_out
     is_own_list = source.fingerprint() == data.fingerprint
-    if is_own_list and own_share and getattr(args, HELD_OUT) is not None:
+    if is_own_list and own_share and args.held_out is not None:
         raise ConfigError(
             f"the model held out {own_share:g} of this list when it was trained, "
             "and is measured on that held-out set",
@@ -125,9 +125,11 @@ def _session_of(
             "the model was trained on this whole list: its loss here says little about new strings"
         )
     if not (is_own_list and own_share):
-        checkpoint.config = Config.from_dict(checkpoint.config.to_dict() | {HELD_OUT: _share(args)})
+        checkpoint.config = Config.from_dict(
+            checkpoint.config.to_dict() | {"held_out": _share(args)}
+        )
         checkpoint.data = checkpoints.Data.of(source)
-    session = Session.resume(checkpoint, source, args.engine, args.threads)
+    session = Session.measure(checkpoint, source, args.engine, args.threads)
     if not is_own_list:
         _say_how_many_are_known(data, session.held_out, face)
     return session
@@ -136,7 +138,7 @@ def _session_of(
 def _require_no_settings(args: Namespace) -> None:
     """Refuse settings of training: a trained model has its own."""
     for name in ("preset", *FIELDS):
-        if name != HELD_OUT and getattr(args, name, None) is not None:
+        if name != "held_out" and getattr(args, name, None) is not None:
             raise ConfigError(
                 f"{name} is a setting of training, and this model is already trained",
                 where=f"option {name}",

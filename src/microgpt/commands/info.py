@@ -52,16 +52,14 @@ def _indented(text: str) -> str:
 def _model_entries(path: str) -> dict[str, Any]:
     """Size, alphabet, data, configuration, origin and checksums of a model file."""
     checkpoint = checkpoints.load(path)
-    entries = {
+    return {
         "path": path,
         "sha256": hashlib.sha256(files.read(path)).hexdigest(),
+        "weights_sha256": checkpoint.weights_sha256(),
         "step": checkpoint.state.step,
         "parameters": len(checkpoint.state.parameters),
         "alphabet": "".join(checkpoint.tokenizer.alphabet),
         "data": asdict(checkpoint.data),
         "config": checkpoint.config.to_dict(),
+        "made_by": asdict(checkpoint.made_by),
     }
-    if hasattr(checkpoint, "made_by"):
-        entries["made_by"] = asdict(checkpoint.made_by)
-        entries["weights_sha256"] = checkpoint.weights_sha256()
-    return entries

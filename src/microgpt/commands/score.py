@@ -100,4 +100,4 @@ def run(args: Namespace, face: Face) -> int:
 
 def _scores(model: MicroGPT, texts: list[str]) -> Iterable[scoring.Score]:
     """The score of each string, in order."""
-    return scoring.score(model.engine_, model.tokenizer_, model.config_, texts, lambda: False)
+    return scoring.score(model.gpt_, texts, lambda: False)

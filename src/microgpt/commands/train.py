@@ -243,9 +243,7 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
         return 128 + interrupt.received
     face.say(f"saved {saved}")
     if session.held_out:
-        held_out = scoring.evaluate(
-            session.engine, session.tokenizer, session.config, session.held_out, lambda: False
-        )
+        held_out = scoring.evaluate(session.gpt, session.held_out, lambda: False)
         face.say(
             f"validation loss {held_out.loss:.4f} nats per token "
             f"on {held_out.documents:,} held-out documents"
@@ -257,15 +255,7 @@ def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face
     """Print what the reference would print. Documents of the training set are dimmed."""
     if args.transcript:
         face.data(transcript.SAMPLES_TITLE)
-    documents = sample(
-        session.engine,
-        session.tokenizer,
-        session.config,
-        args.samples,
-        wanted,
-        session.draws,
-        lambda: False,
-    )
+    documents = sample(session.gpt, args.samples, wanted, session.draws, lambda: False)
     known = frozenset(session.documents) if face.out.on else frozenset()
     for i, document in enumerate(documents, 1):
         shown = face.shown(document)

@@ -17,6 +17,8 @@ from . import Generated, Run, State, Stop, Tokens, Trace
 class CompiledEngine:
     """Arguments and results: see `Engine`."""
 
+    instruction_set = ""
+
     def __init__(
         self, native: _native.Exact | _native.Fast, config: Config, vocab_size: int
     ) -> None:

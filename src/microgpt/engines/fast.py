@@ -50,6 +50,7 @@ class FastEngine(CompiledEngine):
             isa or instruction_set(_native.fast_isas()),
         )
         super().__init__(native, config, vocab_size)
+        self.instruction_set = native.isa
 
     @classmethod
     def supports(cls, config: Config) -> bool:
