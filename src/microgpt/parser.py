@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -19,8 +20,9 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().__init__(prog, max_help_position=28, width=_columns() - 2)
 
     def _split_lines(self, text: str, width: int) -> list[str]:
-        """Lines of a help text, with no break after "[default:"."""
-        lines = super()._split_lines(text.replace("[default: ", "[default:\0"), width)
+        """Lines of a help text, with no break after "[default:" or a hyphen."""
+        words = " ".join(text.split()).replace("[default: ", "[default:\0")
+        lines = textwrap.wrap(words, width, break_on_hyphens=False)
         return [line.replace("\0", " ") for line in lines]
 
 
