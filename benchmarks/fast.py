@@ -96,7 +96,7 @@ def contenders(
 ) -> list[Contender]:
     """The fast engine on each instruction set, and the others; `share` keeps a run of the slow ones short."""
     found = []
-    for isa in _native.fast_isas():
+    for isa in _native.about()["isas"]:
         make = lambda isa=isa: FastTrainer(config, vocab_size, parameters, 1, isa)  # noqa: E731
         found.append(Contender(f"fast {isa}", make))
 
@@ -191,7 +191,7 @@ def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> 
 def peaks(rounds: int = 3) -> dict[str, float]:
     """Operations a microsecond of one core, for each instruction set."""
     return {
-        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.fast_isas()
+        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.about()["isas"]
     }
 
 

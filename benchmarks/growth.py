@@ -70,7 +70,7 @@ def sized_point(sizes: dict[str, int]) -> dict[str, float]:
         "seconds": seconds,
         "bytes": peak_bytes() - before,
         "arithmetic_seconds": operations(config, vocab_size)
-        / _native.fast_peak(_native.fast_isas()[0]),
+        / _native.fast_peak(_native.about()["isas"][0]),
         "arithmetic_bytes": engine_bytes(config, vocab_size),
     }
 
@@ -95,7 +95,7 @@ def documents_point(count: int) -> dict[str, float]:
         "seconds": seconds,
         "bytes": peak_bytes() - before,
         "arithmetic_seconds": operations(config, vocab_size)
-        / _native.fast_peak(_native.fast_isas()[0]),
+        / _native.fast_peak(_native.about()["isas"][0]),
         "arithmetic_bytes": strings
         + 2 * text
         + engine_bytes(config, vocab_size),  # the file's bytes and its text
@@ -145,7 +145,7 @@ def measure() -> dict[str, Any]:
     """Every point of every sweep."""
     found: dict[str, Any] = {
         "machine": benchmarking.machine(),
-        "isa": _native.fast_isas()[0],
+        "isa": _native.about()["isas"][0],
         "sweeps": {},
     }
     for name, values in SWEEPS.items():

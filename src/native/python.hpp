@@ -116,8 +116,7 @@ private:
     Index add_tokens(nb::handle document, Index longest) {
         Index length = 0;
         for_each_item(document, [&](nb::handle item) {
-            const std::int32_t id = token(item);
-            if (length < longest) tokens_.push_back(id), length++;
+            if (length < longest) tokens_.push_back(token(item)), length++;
         });
         starts_.push_back(static_cast<Index>(tokens_.size()));
         return length;
@@ -136,7 +135,7 @@ private:
             text.is_valid() ? PyUnicode_AsUTF8AndSize(text.ptr(), nullptr) : nullptr;
         if (characters) return characters;
         PyErr_Clear();  // Python prints no number of thousands of digits
-        return id > 0 ? "of thousands of digits" : "of minus thousands of digits";
+        return "of thousands of digits";
     }
 
     const Shape shape_;

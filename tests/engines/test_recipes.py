@@ -183,7 +183,7 @@ def test_the_fast_engine_updates_as_the_scalar_one(
     )
     from microgpt import _native as native
 
-    isa = data.draw(st.sampled_from(native.fast_isas()))
+    isa = data.draw(st.sampled_from(native.about()["isas"]))
     state = fresh(config, seed=n_layer)
     rates = [0.05, 0.02]
     true, found = ScalarEngine(config, VOCAB, state), fast(config, VOCAB, state, isa=isa)

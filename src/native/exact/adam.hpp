@@ -1,17 +1,19 @@
 // `reference.adam` for all parameters, and the test that decides whether a step is applied at all.
 //
-// The vector form rests on three facts, so that most parameters need neither pow nor a division by
-// a constant. (1) pow(x, 2) and pow(x, 0.5) are the correctly rounded x * x and sqrt(x) unless the
-// true value lies
-//     close to the middle between two float64: the relative error of the C library's pow before its
-//     last rounding is below 0.006 * 2^-52 (five roundings of numbers below 2^-8.5 make 0.0048,
-//     log's error times its size, at most 100, adds 0.001). The few numbers nearer to a middle than
-//     `doubt` are listed and get the real pow. `probe` tries it; a test does so on millions.
+// The vector form rests on three facts, by which most parameters need neither pow nor a division by
+// a constant.
+//
+// (1) pow(x, 2) and pow(x, 0.5) are the correctly rounded x * x and sqrt(x), unless the true value
+//     lies close to the middle between two float64. The relative error of the C library's pow
+//     before its last rounding is below 0.006 * 2^-52: five roundings of numbers below 2^-8.5 make
+//     0.0048, and log's error times its size, at most 100, adds 0.001. The few numbers nearer to a
+//     middle than `doubt` are listed and get the real pow. `probe` tries it; a test does so on
+//     millions of numbers.
 // (2) x / c for a constant c: with h = 1/c rounded and l = (1/c - h) rounded, q = x * h + x * l is
-// one of the
-//     two neighbours of the quotient, r = x - c * q is exact, and q + r * h rounds to the quotient
-//     (Markstein 1990, IBM J. Res. Dev. 34, theorem 8.2). Each product and sum there is one FMA.
-// (3) (1) and (2) hold far from underflow; numbers below 2^-900 other than 0 go the slow way.
+//     one of the two neighbours of the quotient, r = x - c * q is exact, and q + r * h rounds to
+//     the quotient (Markstein 1990, IBM J. Res. Dev. 34, theorem 8.2). Each product and sum there
+//     is one FMA.
+// (3) (1) and (2) hold far from underflow. Numbers below 2^-900 other than 0 take the slow way.
 #pragma once
 
 #include "tape.hpp"
@@ -22,8 +24,8 @@ constexpr double doubt = 0.0065 * 0x1p-52;  // relative
 constexpr double tiny = 0x1p-900;
 
 #if MICROGPT_LANES > 2
-// Smallest in unsigned order of bits, 0 last: how `tiny` numbers other than 0 are found. x without
-// its sign.
+// Its unsigned order is that of x >= 0, with 0 last: so the least is the `tiny` number other than
+// 0, if there is one.
 MICROGPT_INLINE Unsigned bits_below(Vec x) { return reinterpret_cast<Unsigned>(bits_of(x)) - 1; }
 MICROGPT_INLINE Unsigned lesser(Unsigned x, Unsigned y) { return x < y ? x : y; }
 
@@ -155,12 +157,12 @@ private:
             for (Index i = 0; i < block / lanes; i += 8) {
                 std::uint64_t word;  // eight vectors' bits, a byte each
                 std::memcpy(&word, masks + i, 8);
-                const Index found = __builtin_popcountll(word);
+                const Index in_word = __builtin_popcountll(word);
                 std::int64_t* next = index + count;
                 for (int k = 0; k < 4; k++)
                     next[k] = take_lowest(word, i);  // seldom more; a loop's end is seldom foreseen
-                for (Index k = 4; k < found; k++) next[k] = take_lowest(word, i);
-                count += found;
+                for (Index k = 4; k < in_word; k++) next[k] = take_lowest(word, i);
+                count += in_word;
             }
             for (int k = 0; k < lanes; k++) index[count + k] = 0;
         }
@@ -170,9 +172,9 @@ private:
             return (vector + bit / 8) * lanes + bit % 8;
         }
         MICROGPT_INLINE Bits load_at(Index k) const {
-            Bits found;
-            std::memcpy(&found, index + k, sizeof found);
-            return found;
+            Bits indices;
+            std::memcpy(&indices, index + k, sizeof indices);
+            return indices;
         }
     };
 

@@ -2,8 +2,8 @@
 // document.
 //
 // A square [key position u][query position t] has t in its lanes; it is used where u <= t and is
-// zero below, so that the folds over all u (or t) that follow add nothing there: x + 0 and x - 0
-// are x.
+// zero below, so that the sums over all u (or t) that follow add nothing there: x + 0 and x - 0 are
+// x.
 #pragma once
 
 #include "tape.hpp"
@@ -13,7 +13,7 @@ namespace microgpt::exact::MICROGPT_ISA {
 // Sizes and constants of a head, and scratch for backward.
 struct AttentionScratch {
     Buffer<double> by_key;    // [key][query]: gradient by the weights, then by the logits
-    Buffer<double> by_query;  // [query][key]: the same turned round
+    Buffer<double> by_query;  // [query][key]: the same, transposed
     Buffer<double> weights;   // [query][key]: attention weights
 
     void lay_out(Index stride) {
@@ -54,7 +54,7 @@ public:
                 stop.work(4 * lanes * size_ * (t + lanes));
             }
             for (Index t = 0; t < stride; t += lanes)
-                turn(by_key, t, scratch.by_query.data(), stride);
+                transpose_queries(by_key, t, scratch.by_query.data(), stride);
             for (Index u = 0; u < stride; u += lanes) {
                 const double* dhead = dmixed + h * size_ * stride;
                 const double* queries = l.qkv + h * size_ * stride;
@@ -156,7 +156,7 @@ private:
     }
 
     // by_query[t][u] = by_key[u][t] for the queries of one vector.
-    static void turn(const double* by_key, Index t, double* by_query, Index stride) {
+    static void transpose_queries(const double* by_key, Index t, double* by_query, Index stride) {
         for (Index u = 0; u < t + lanes; u += lanes) {
             Vec square[lanes];
             for (int i = 0; i < lanes; i++) square[i] = load(by_key + (u + i) * stride + t);

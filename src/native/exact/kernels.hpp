@@ -12,13 +12,12 @@
 
 namespace microgpt::exact::MICROGPT_ISA {
 
-// Registers bound the tiles: 32 vectors with AVX-512, else 16.
-constexpr int tile = lanes == 8 ? 16 : 8;  // accumulators
+// Accumulators in a tile; the registers are the limit: 32 with AVX-512, else 16.
+constexpr int tile = lanes == 8 ? 16 : 8;
 
 constexpr Index whole_vectors(Index n) { return (n + lanes - 1) / lanes * lanes; }
 
-// ---- linear: y[o][t] = fold over i ascending of w[o][i] * x[i][t]
-// ----------------------------------
+// ---- linear: y[o][t] = fold over i ascending of w[o][i] * x[i][t] -------------------------------
 
 // Zero, register by register: an initialiser would be written to memory first.
 template <int rows, int vectors>
@@ -66,8 +65,7 @@ inline void linear(const double* w, Index outputs, Index inputs, const double* x
     if (t < stride) linear_columns<1>(w, outputs, inputs, x + t, y + t, stride, stop);
 }
 
-// ---- gradient by a linear's input: dx[i][t] = fold over k of w[order[k]][i] * dy[order[k]][t]
-// --------
+// ---- gradient by a linear's input: dx[i][t] = fold over k of w[order[k]][i] * dy[order[k]][t] ---
 
 template <int columns, int vectors>
 MICROGPT_INLINE void input_tile(const double* w, Index inputs, const double* dy,
@@ -135,8 +133,7 @@ inline void linear_input_gradient_at_0(const double* w, Index inputs, const doub
     }
 }
 
-// ---- gradient by weights: g[o][i] += fold over positions t descending of x[t][i] * dy[o][t]
-// ---------
+// ---- gradient by weights: g[o][i] += fold over positions t descending of x[t][i] * dy[o][t] -----
 
 // Reads or writes the first `valid` lanes.
 MICROGPT_INLINE Vec load_part(const double* from, Index valid) {
@@ -219,8 +216,7 @@ inline void transpose(const double* from, Index from_stride, Index rows, double*
         }
 }
 
-// ---- rmsnorm
-// ---------------------------------------------------------------------------------------
+// ---- rmsnorm ------------------------------------------------------------------------------------
 
 // y = x * scale, scale = (fold of x^2 / n_embd + 1e-5) ** -0.5; mean_square keeps the bracket.
 inline void rmsnorm(const double* x, double* y, double* mean_square, double* scale, Index n_embd,

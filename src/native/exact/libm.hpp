@@ -27,8 +27,7 @@ inline Vec system_pow(Vec x, double y) {
 
 #if MICROGPT_LANES > 2
 
-// ---- Tables, made by the compiler in 113-bit arithmetic
-// ------------------------------------------
+// ---- Tables, made by the compiler in 113-bit arithmetic -----------------------------------------
 
 typedef __float128 Wide;
 
@@ -99,8 +98,7 @@ constexpr LogTable make_log_table() {
 constexpr ExpTable exp_table = make_exp_table();
 constexpr LogTable log_table = make_log_table();
 
-// ---- exp and pow in lanes
-// ------------------------------------------------------------------------
+// ---- exp and pow in lanes -----------------------------------------------------------------------
 
 // exp(x + tail) for |x| < 512; tail is far below x.
 // x = k/128 ln 2 + r, exp(x) = 2^(k/128) * (1 + r + r^2/2 + ...), r within ln 2 / 256.
@@ -174,8 +172,7 @@ inline Vec vector_exp(Vec x) { return system_exp(x); }
 inline Vec vector_pow(Vec x, double exponent) { return system_pow(x, exponent); }
 #endif
 
-// ---- What the engine calls
-// -----------------------------------------------------------------------
+// ---- What the engine calls ----------------------------------------------------------------------
 
 // One of the two families, chosen when the engine is made.
 struct Libm {

@@ -1,7 +1,6 @@
 // The exact engine: forward, backward and training steps of one model, bit for bit the numbers of
-// reference.py. Each function names the reference function it stands for. The graph of Values and
-// its topological order are gone; the order in which that graph adds up gradients is written out
-// here:
+// reference.py. Each function names the reference function it replaces. There is no graph of Values
+// here; the order in which that graph adds up gradients is written out:
 //
 //   documents last to first, in each the layers last to first; a weight's gradient folds over
 //   positions last to first; a value used twice gets its shares in the reverse order of its first
@@ -60,7 +59,7 @@ inline Orders::Orders(const Shape& s)
 struct BackwardScratch {
     Buffer<double> memory;
     double *dlogits, *dx, *dmiddle, *dhidden, *dnormed, *dmixed, *dqkv, *dembedding, *target_rows;
-    double* by_position;  // [position][whole_vectors(rows)]: an activation turned round
+    double* by_position;  // [position][whole_vectors(rows)]: an activation, transposed
     void lay_out(const Shape& s, Index stride) {
         const Index d = s.n_embd, wide = whole_vectors(s.hidden) + lanes;
         memory.grow(times(stride, plus(plus(s.vocab_size, 14 * d), wide)));
@@ -117,8 +116,7 @@ public:
         return tape_.exps[token * tape_.stride + position] * tape_.inverse[position];
     }
 
-    // reference.document_loss, after forward. Python's log refuses 0: infinity stands for that
-    // here.
+    // reference.document_loss, after forward. Infinity where Python's log would raise: of 0.
     double document_loss(const Document& document) {
         double sum = 0;
         for (Index t = 0; t < document.positions; t++)
@@ -239,7 +237,7 @@ private:
             const Index target = document.tokens[t + 1];
             const double dp = 1.0 / probability(t, target) * dlog;
             row[t] = tape_.exps[target * stride + t] * (tape_.inverse[t] * dp + row[t]);
-            dlogits[target * stride + t] = 0;  // its turn comes last
+            dlogits[target * stride + t] = 0;  // is added last, below
         }
         const double* lm_head = parameters + shape_.lm_head;
         linear_input_gradient(lm_head, d, dlogits, orders_.down_from(vocab), vocab, scratch_.dx,

@@ -1,13 +1,13 @@
-// Do the vector forms of exp and pow equal the C library's functions of this process? Asked once,
-// at import.
+// Whether the vector forms of exp and pow equal the C library's functions of this process. Asked
+// once a process.
 #pragma once
 
 #include "libm.hpp"
 
 namespace microgpt::exact::MICROGPT_ISA {
 
-// Evenly spread 64-bit numbers (Steele, Lea and Flood 2014, SplitMix); the same at every import.
-class Spread {
+// Evenly random 64-bit numbers (Steele, Lea and Flood 2014, SplitMix); the same at every import.
+class SplitMix {
 public:
     std::uint64_t next() {
         std::uint64_t z = state_ += 0x9e3779b97f4a7c15;
@@ -47,15 +47,15 @@ inline bool probe() {
                                 0x1.6955500000000p-1,
                                 2.0};
     constexpr int edge_count = sizeof edges / sizeof edges[0];
-    Spread spread;
+    SplitMix random;
     for (int n = 0; n < 500; n++) {
         Vec shifted, number;
         for (int i = 0; i < lanes; i++) {
             const bool edge = n * lanes + i < edge_count;
-            shifted[i] = edge ? edges[n * lanes + i] : spread.within(n % 2 ? -2.0 : -40.0, 0.0);
+            shifted[i] = edge ? edges[n * lanes + i] : random.within(n % 2 ? -2.0 : -40.0, 0.0);
             const std::uint64_t exponent =
-                1023 - (n % 4 ? 20 : 90) + spread.next() % (n % 4 ? 40 : 180);
-            const std::uint64_t bits = exponent << 52 | spread.next() >> 12;
+                1023 - (n % 4 ? 20 : 90) + random.next() % (n % 4 ? 40 : 180);
+            const std::uint64_t bits = exponent << 52 | random.next() >> 12;
             number[i] = edge ? magnitude(shifted)[i] : __builtin_bit_cast(double, bits);
         }
         if (!same(vector_exp(shifted), system_exp(shifted))) return false;

@@ -1,9 +1,8 @@
 // Vectors of float64 for one instruction set: as many lanes as MICROGPT_LANES says (2, 4 or 8).
 //
-// Plain arithmetic is the compilers' generic vectors, so this file runs on any processor;
-// intrinsics stand only where a generic vector has no word for it (FMA, gather, compress). Every
-// function below rounds each lane exactly as the scalar operation would. Nothing here sums across
-// lanes.
+// Arithmetic uses the compilers' generic vectors, so this file compiles for any processor.
+// Intrinsics are used only for what generic vectors lack: FMA, gather, masks. Every function below
+// rounds each lane exactly as the scalar operation would. Nothing here sums across lanes.
 #pragma once
 
 #include <cstdint>
@@ -90,7 +89,7 @@ struct Count {
     static constexpr int value = n;
 };
 
-// A square of lanes x lanes numbers, rows turned to columns.
+// Transposes a square of lanes x lanes numbers.
 MICROGPT_INLINE void transpose(Vec (&rows)[lanes]) {
 #if MICROGPT_LANES == 8
     Vec pairs[8], quads[8];

@@ -26,8 +26,8 @@ struct Widths {
 };
 
 // Keys and values of all a document's positions, `width` floats each: in place, or gathered.
-MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& document,
-                                 float* gathered) {
+MICROGPT_INLINE ConstRows keys_values(const ConstRows& rows, int width, const Document& document,
+                                      float* gathered) {
     if (document.contiguous) return {rows.row(document.path[0]), rows.stride};
     for (int t = 0; t < document.positions; t++) {
         const float* from = rows.row(document.path[t]);
@@ -40,9 +40,9 @@ MICROGPT_INLINE Span keys_values(const Span& rows, int width, const Document& do
 // The block of queries from position t0 on.
 template <int EMBD, int HEAD>
 MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document& document,
-                               const float* qkv, const Span& keys, int t0) {
+                               const float* qkv, const ConstRows& keys, int t0) {
     const int end = document.positions, count = t0 + kQueries < end ? t0 + kQueries : end;
-    const Span queries = {qkv, widths.qkv_stride()};
+    const ConstRows queries = {qkv, widths.qkv_stride()};
     return {{queries.row(document.first_row + t0 - document.shared), queries.stride},
             keys,
             keys.from(widths.attn()),
@@ -58,13 +58,13 @@ MICROGPT_INLINE Block block_at(const Widths<EMBD, HEAD>& widths, const Document&
 template <int EMBD, int HEAD>
 void attend(const Model& model, const Document& document, const LayerRows& rows, Scratch& scratch,
             Ticker& ticker) {
-    if (document.shared == document.positions) return;  // all of it stands in earlier rows
+    if (document.shared == document.positions) return;  // all of it is in earlier rows
     const Widths<EMBD, HEAD> widths{model};
     const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn();
-    const Span keys =
+    const ConstRows keys =
         keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
-    Place mixed = {rows.mixed + size_t(document.first_row) * widths.mixed_stride(),
-                   widths.mixed_stride()};
+    MutableRows mixed = {rows.mixed + size_t(document.first_row) * widths.mixed_stride(),
+                         widths.mixed_stride()};
     float* weights = rows.attention + document.attention;
     for (int t0 = document.shared; t0 < document.positions; t0 += kQueries) {
         const Block b = block_at(widths, document, rows.qkv, keys, t0);
@@ -78,7 +78,7 @@ void attend(const Model& model, const Document& document, const LayerRows& rows,
     }
 }
 
-MICROGPT_INLINE void clear(const Place& rows, int width, int first, int last) {
+MICROGPT_INLINE void clear(const MutableRows& rows, int width, int first, int last) {
     for (int t = first; t < last; t++) {
         for (int j = 0; j < width; j += kLanes) store<kLanes>(rows.row(t) + j, Vector{});
     }
@@ -86,8 +86,8 @@ MICROGPT_INLINE void clear(const Place& rows, int width, int first, int last) {
 
 // Gradients by keys and values that were gathered, to their rows; shared rows collect from every
 // document.
-MICROGPT_INLINE void scatter(const Span& d_keys, int width, const Document& document,
-                             const Place& rows) {
+MICROGPT_INLINE void scatter(const ConstRows& d_keys, int width, const Document& document,
+                             const MutableRows& rows) {
     for (int t = 0; t < document.positions; t++) {
         float* to = rows.row(document.path[t]);
         for (int j = 0; j < width; j += kLanes) {
@@ -105,15 +105,15 @@ void attend_backward(const Model& model, const Document& document, const LayerRo
     const Widths<EMBD, HEAD> widths{model};
     const int n_head = widths.n_head(), head = widths.head(), attn = widths.attn(),
               shared = document.shared;
-    const Span keys =
+    const ConstRows keys =
         keys_values({rows.qkv + attn, widths.qkv_stride()}, 2 * attn, document, scratch.gathered);
     const float* weights = rows.attention + document.attention;
     const bool in_place = document.contiguous;
-    const Place d_rows = {d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
-    Place d_queries = {d_rows.row(document.first_row), d_rows.stride},
-          d_keys = {scratch.d_gathered, 2 * size_t(attn)};
+    const MutableRows d_rows = {d_qkv, widths.qkv_stride()}, d_all = d_rows.from(attn);
+    MutableRows d_queries = {d_rows.row(document.first_row), d_rows.stride},
+                d_keys = {scratch.d_gathered, 2 * size_t(attn)};
     if (in_place) d_keys = {d_all.row(document.path[0]), d_all.stride};
-    Span d = {d_mixed, widths.mixed_stride()};
+    ConstRows d = {d_mixed, widths.mixed_stride()};
     // Several blocks of queries give to the same keys, and several documents to rows in place that
     // they share.
     const bool add = document.positions - shared > kQueries || (in_place && shared > 0);

@@ -1,5 +1,5 @@
-// A block of queries of one document, and the rows that it looks at: what the two ways to attend
-// are given.
+// A block of queries of one document, and the rows that it looks at: the arguments of both
+// attention kernels (narrow.hpp and wide.hpp).
 #pragma once
 
 #include "layout.hpp"
@@ -9,23 +9,23 @@ namespace microgpt::fast::MICROGPT_ISA {
 
 // Rows of floats, each `stride` floats after the one before: positions of a document, from some
 // column on.
-struct Span {
+struct ConstRows {
     const float* at;
     size_t stride;
     MICROGPT_INLINE const float* row(int t) const { return at + size_t(t) * stride; }
-    MICROGPT_INLINE Span from(int column) const { return {at + column, stride}; }
+    MICROGPT_INLINE ConstRows from(int column) const { return {at + column, stride}; }
 };
-struct Place {  // the same, to write to
+struct MutableRows {  // the same, to write to
     float* at;
     size_t stride;
     MICROGPT_INLINE float* row(int t) const { return at + size_t(t) * stride; }
-    MICROGPT_INLINE Place from(int column) const { return {at + column, stride}; }
+    MICROGPT_INLINE MutableRows from(int column) const { return {at + column, stride}; }
 };
 
 // Up to kQueries queries from position t0 on, and what they look at. From some head's first column
 // on.
 struct Block {
-    Span queries, keys, values;
+    ConstRows queries, keys, values;
     int t0, rows, count;  // count: of keys, t0 + rows
     int head;
     float factor;  // of the scores

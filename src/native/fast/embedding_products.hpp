@@ -68,7 +68,7 @@ void table_products(const Model& model, const Rows& rows, int first, int last, T
     const int embd = EMBD ? EMBD : model.embd, attn = EMBD ? EMBD : model.attn;
     product<EMBD>(from(model.embeddings.weights, first, embd), embd, last - first,
                   model.layers[0].qkv.forward, embd, EMBD ? EMBD : model.n_embd, 3 * attn,
-                  Put{from(rows.table_qkv, first, model.qkv_stride), model.qkv_stride}, ticker);
+                  Store{from(rows.table_qkv, first, model.qkv_stride), model.qkv_stride}, ticker);
 }
 
 template <int EMBD>
@@ -78,7 +78,7 @@ bool table_products_backward(const Model& model, const Rows& rows, int first, in
     float* gradient = from(model.embeddings.gradient, first, embd);
     product<3 * EMBD>(from(rows.d_table_qkv, first, model.qkv_stride), model.qkv_stride,
                       last - first, model.layers[0].qkv.backward, 3 * attn, 3 * attn, embd,
-                      PutSum{gradient, gradient, embd}, ticker);
+                      StoreSum{gradient, gradient, embd}, ticker);
     Vector check[4] = {};
     for (int j = 0; j < (last - first) * embd; j += kLanes) {
         const Vector x = load<kLanes>(gradient + j);

@@ -333,9 +333,9 @@ Index Engine::steps(const Documents& documents, const Index* batch_sizes, const 
                        // hidden in updates alone
         std::unique_ptr<ThreadPool>& pool;
         Plan& plan;
-        ~AtTheEnd() { pool.reset(), plan.hidden = 0.0; }
+        ~AtTheEnd() { pool.reset(), plan.input_dropout = 0.0; }
     } at_the_end{pool_, plan_};
-    plan_.hidden = config_.input_dropout;
+    plan_.input_dropout = config_.input_dropout;
     end = End::done;
     std::vector<Tokens> batch;
     Index done = 0;
@@ -358,16 +358,6 @@ Index Engine::steps(const Documents& documents, const Index* batch_sizes, const 
         end = End::stopped;
     }
     return done;
-}
-
-double Engine::gradients(const Documents& documents, double* gradient, Stop& stop) {
-    stop.throw_if_now();
-    std::vector<Tokens> batch;
-    view(documents, 0, documents.count, batch);
-    bool finite;
-    const double loss = forward_backward(batch, threads_for(batch), stop, finite);
-    each_weight([&](const Weight& w) { *gradient++ = w.gradient[w.at]; });
-    return loss;
 }
 
 }  // namespace microgpt::fast

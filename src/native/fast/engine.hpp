@@ -43,7 +43,7 @@ public:
     void generate(const Request& request, Generated& generated, Stop& stop) override;
 
 private:
-    struct Weight {  // where a logical weight stands in the padded arrays
+    struct Weight {  // where a weight of reference.py is in the packed arrays
         float *weights, *gradient, *m, *v;
         size_t at;
     };

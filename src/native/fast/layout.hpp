@@ -11,21 +11,23 @@ namespace microgpt::fast {
 
 constexpr int kPad = 16;  // widths are padded with zeros to whole vectors of every instruction set
 constexpr int kQueries = 8;  // attention keeps this many queries in the lanes of a vector
-constexpr int kHeads = 4;    // and works on so many heads at once, on what is left one by one
+constexpr int kHeads = 4;    // and works on this many heads at once, then on single ones
 
-// Floats between rows of so many. Rows that are a multiple of 4 KiB apart would all fall into the
-// same few sets of the cache: an odd number of cache lines spreads them.
+// Floats from one row to the next, for rows of `width` floats. Rows that are a multiple of 4 KiB
+// apart would all fall into the same few sets of the cache: an odd number of cache lines spreads
+// them.
 constexpr int stride_for(int width) { return width >= 64 && width % 32 == 0 ? width + 16 : width; }
 
-// Floats of LayerRows::attention for a block of kQueries queries that look at so many keys: keys
-// and heads in fours.
+// Floats of LayerRows::attention for a block of kQueries queries that look at `keys` keys. Keys and
+// heads are rounded up to multiples of 4.
 inline __attribute__((always_inline)) size_t attention_floats(int n_head, int keys) {
     return static_cast<size_t>((n_head + 3) / 4 * 4) * static_cast<size_t>((keys + 3) / 4 * 4) *
            kQueries;
 }
 
-// A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad.
-// L = lanes of the instruction set. A panel is L columns wide, so that a product reads it in order.
+// A weight matrix [out][in] and what belongs to it, out and in padded to multiples of kPad. All of
+// it is packed in panels of L columns, L = lanes of the instruction set, so that a product reads it
+// in order.
 struct Matrix {
     float* forward;   // [out / L][in][L]: Y = X W^T, outputs in the lanes
     float* backward;  // [in / L][out][L]: dX = dY W, inputs in the lanes; the layout of all below
@@ -56,8 +58,8 @@ struct Model {
     Layer* layers;
 };
 
-// One document of a batch. Its positions 0 ... shared-1 stand in rows of earlier documents of its
-// group, that begin alike; the others in rows of its own, from first_row on.
+// One document of a batch. Its positions 0 ... shared - 1 have rows of earlier documents of its
+// group with the same prefix; the others have rows of its own, from first_row on.
 struct Document {
     const int32_t* tokens;
     int positions, shared, first_row;
@@ -72,7 +74,7 @@ struct Group {
         last_entry;  // last: one past
 };
 
-// The activations that a layer's backward pass needs, a row for each distinct position in hand.
+// The activations that a layer's backward pass needs, one row for each distinct position.
 // Columns past the real width stay zero.
 struct LayerRows {
     float *normed1, *scale1;  // [embd], [1]: input of q, k, v; its rmsnorm's scale

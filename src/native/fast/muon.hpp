@@ -7,12 +7,12 @@
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-// A section of a matrix, rows first ... last - 1, with its longer side down: tall[rows][columns],
-// row-major.
+// A section of a matrix, rows first ... last - 1, transposed where it is wide: tall[rows][columns],
+// row-major, rows >= columns.
 struct Section {
     const Matrix& w;
     int first, last;
-    bool transposed;  // rows are the matrix's inputs
+    bool transposed;  // rows of `tall` are the matrix's inputs
     int rows, columns;
 };
 
@@ -22,7 +22,7 @@ MICROGPT_INLINE Section section_of(const Matrix& w, int first, int last) {
                        : Section{w, first, last, true, w.in, out};
 }
 
-struct PutPolynomial {  // y = a g + b x, all [columns / kLanes][columns][kLanes]
+struct StorePolynomial {  // y = a g + b x, all [columns / kLanes][columns][kLanes]
     float* y;
     const float* g;
     int columns;
@@ -32,7 +32,7 @@ struct PutPolynomial {  // y = a g + b x, all [columns / kLanes][columns][kLanes
         store<kLanes>(y + at, load<kLanes>(g + at) * a + x * b);
     }
 };
-struct PutScaledSum {  // y = a base + x
+struct StoreScaledSum {  // y = a base + x
     float* y;
     const float* base;
     int stride;
@@ -84,7 +84,7 @@ inline void normalise(float* x, int rows, int columns) {
 
 // x = a x + b (x x') x + c (x x')^2 x, five times: singular values in (0, 1] end in about 0.7
 // ... 1.2 (the coefficients of Jordan et al.). spare: as large as x; gram: 3 columns^2. Returns
-// where the result stands.
+// the one of the two that holds the result.
 inline float* newton_schulz(float* x, float* spare, float* gram, int rows, int n, Ticker& ticker) {
     constexpr float a = 3.4445f, b = -4.7750f, c = 2.0315f;
     float *panels = gram, *plain = gram + size_t(n) * n, *polynomial = plain + size_t(n) * n;
@@ -97,9 +97,9 @@ inline float* newton_schulz(float* x, float* spare, float* gram, int rows, int n
                               load<kLanes>(panels + (size_t(j / kLanes) * n + i) * kLanes));
             }
         }
-        product<0>(plain, n, n, panels, n, n, n, PutPolynomial{polynomial, panels, n, b, c},
+        product<0>(plain, n, n, panels, n, n, n, StorePolynomial{polynomial, panels, n, b, c},
                    ticker);
-        product<0>(x, n, rows, polynomial, n, n, n, PutScaledSum{spare, x, n, a}, ticker);
+        product<0>(x, n, rows, polynomial, n, n, n, StoreScaledSum{spare, x, n, a}, ticker);
         float* const last = x;
         x = spare, spare = last;
     }

@@ -1,8 +1,8 @@
 // Attention of heads 4 wide, as the reference has them, with the heads of a position side by side
 // in a vector: lanes 4 h ... 4 h + 3 are head h. One query after the other meets the keys up to its
 // own position and no more: in a short document most of a block of queries and keys would be
-// masked. Scores, weights and their gradients stand in fours of keys: lane 4 h + j of four g is
-// head h's for key 4 g + j, zero past the query.
+// masked. Scores, weights and their gradients are stored by fours of keys: lane 4 h + j of four g
+// is head h's for key 4 g + j, zero past the query.
 #pragma once
 
 #include "block.hpp"
@@ -15,7 +15,7 @@ MICROGPT_INLINE Vector each(Vector x) {
     return in_fours<J, J, J, J>(x, x);
 }
 
-// The sum over each four lanes, four times.
+// Reductions: the sum, and the largest, of each four lanes, in all four.
 MICROGPT_INLINE Vector sum_fours(Vector x) {
     x += in_fours<1, 0, 3, 2>(x, x);
     return x + in_fours<2, 3, 0, 1>(x, x);
@@ -34,10 +34,10 @@ MICROGPT_INLINE Vector key_numbers() {
     return lane;
 }
 
-// Rows 4 g ... 4 g + 3; past row t that one again, so that numbers of nobody's rows are not read.
+// Rows 4 g ... 4 g + 3; past row t that one again, so that nothing outside the rows is read.
 struct Four {
     const float *first, *second, *third, *fourth;
-    MICROGPT_INLINE Four(const Span& rows, int g, int t) {
+    MICROGPT_INLINE Four(const ConstRows& rows, int g, int t) {
         const int later = t - 4 * g;
         first = rows.row(4 * g), second = first + (later < 1 ? later : 1) * rows.stride;
         third = first + (later < 2 ? later : 2) * rows.stride,
@@ -59,12 +59,13 @@ struct Four {
 };
 
 // Attention weights of the query at position t, fours `attn` floats apart; returns what they mix.
-MICROGPT_INLINE Vector attend_query(Vector query, const Span& keys, const Span& values, int t,
-                                    int attn, float* weights) {
+MICROGPT_INLINE Vector attend_query(Vector query, const ConstRows& keys, const ConstRows& values,
+                                    int t, int attn, float* weights) {
     const int last = t / 4;
     const auto visible = key_numbers() <= float(t - 4 * last);  // of the last four
     const auto at = [&](int g) { return weights + size_t(g) * attn; };
-    Vector highest = visible ? Four(keys, last, t).times(query) : spread<kLanes>(-__builtin_inff());
+    Vector highest =
+        visible ? Four(keys, last, t).times(query) : broadcast<kLanes>(-__builtin_inff());
     store<kLanes>(at(last), highest);
     for (int g = 0; g < last; g++) {
         const Vector score = Four(keys, g, t).times(query);
@@ -86,7 +87,8 @@ MICROGPT_INLINE Vector attend_query(Vector query, const Span& keys, const Span& 
 }
 
 // Attention weights of a block's queries, [query][four][attn], and what they mix.
-MICROGPT_INLINE void attend_narrow(const Block& b, int attn, float* weights, const Place& mixed) {
+MICROGPT_INLINE void attend_narrow(const Block& b, int attn, float* weights,
+                                   const MutableRows& mixed) {
     const size_t row = size_t((b.count + 3) / 4) * attn;
     for (int c = 0; c < attn; c += kLanes) {
         for (int i = 0; i < b.rows; i++) {
@@ -124,7 +126,7 @@ MICROGPT_INLINE Vector query_gradient(const Block& b, int i, int attn, const flo
 // its weights.
 struct Sums {
     Vector part[4];
-    MICROGPT_INLINE Sums(const Place& rows, int g, int count, bool add) {
+    MICROGPT_INLINE Sums(const MutableRows& rows, int g, int count, bool add) {
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             part[j] = add && 4 * g + j < count ? load<kLanes>(rows.row(4 * g + j)) : Vector{};
@@ -134,7 +136,7 @@ struct Sums {
         part[0] += each<0>(weights) * row, part[1] += each<1>(weights) * row;
         part[2] += each<2>(weights) * row, part[3] += each<3>(weights) * row;
     }
-    MICROGPT_INLINE void put(const Place& rows, int g, int count) const {
+    MICROGPT_INLINE void put(const MutableRows& rows, int g, int count) const {
 #pragma GCC unroll 4
         for (int j = 0; j < 4; j++) {
             if (4 * g + j < count) store<kLanes>(rows.row(4 * g + j), part[j]);
@@ -145,8 +147,8 @@ struct Sums {
 // Gradients by queries, keys and values from those by what they mixed; values `attn` columns behind
 // their keys. Keys and values add to what is there if `add`. d_scores: [kQueries][four][kLanes].
 MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const float* weights,
-                                            const Span& d_mixed, const Place& d_queries,
-                                            const Place& d_keys, bool add, float* d_scores) {
+                                            const ConstRows& d_mixed, const MutableRows& d_queries,
+                                            const MutableRows& d_keys, bool add, float* d_scores) {
     const int fours = (b.count + 3) / 4;
     for (int c = 0; c < attn; c += kLanes) {
         const Block part = b.from(c);
@@ -158,7 +160,7 @@ MICROGPT_INLINE void attend_narrow_backward(const Block& b, int attn, const floa
             store<kLanes>(d_queries.row(i) + c, d_query);
         }
         for (int g = 0; g < fours; g++) {
-            const Place key_rows = d_keys.from(c), value_rows = d_keys.from(attn + c);
+            const MutableRows key_rows = d_keys.from(c), value_rows = d_keys.from(attn + c);
             Sums keys(key_rows, g, b.count, add), values(value_rows, g, b.count, add);
             for (int i = 4 * g > b.t0 ? 4 * g - b.t0 : 0; i < b.rows; i++) {
                 keys.take(load<kLanes>(d_scores_of(i) + g * kLanes),

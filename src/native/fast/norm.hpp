@@ -62,8 +62,8 @@ void rmsnorm_backward(const Model& model, const float* dy, const float* y, const
 #pragma GCC unroll 4
         for (int j = 0; j < n; j += kLanes)
             total += load<kLanes>(dy + at + j) * load<kLanes>(y + at + j);
-        const Vector mean = spread<kLanes>(sum<kLanes>(total) * share),
-                     s = spread<kLanes>(scale[r]);
+        const Vector mean = broadcast<kLanes>(sum<kLanes>(total) * share),
+                     s = broadcast<kLanes>(scale[r]);
 #pragma GCC unroll 4
         for (int j = 0; j < n; j += kLanes) {
             const Vector d = s * (load<kLanes>(dy + at + j) - load<kLanes>(y + at + j) * mean);

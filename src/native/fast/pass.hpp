@@ -31,20 +31,20 @@ void layer_forward(const Model& model, const Rows& rows, const Group& g, int lay
     } else {
         rmsnorm<EMBD>(model, input, a.normed1, a.scale1, rows.sums, r0, r0 + n);
         product<EMBD>(normed1, es, n, w.qkv.forward, embd, real, 3 * attn,
-                      Put{from(a.qkv, r0, qs), qs}, ticker);
+                      Store{from(a.qkv, r0, qs), qs}, ticker);
     }
     for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
         attend<EMBD, HEAD>(model, rows.documents[d], a, scratch, ticker);
     }
     product<EMBD>(from(a.mixed, r0, as), as, n, w.wo.forward, attn, real_attn, embd,
-                  PutSum{stream, from(input, r0, es), es}, ticker);
+                  StoreSum{stream, from(input, r0, es), es}, ticker);
     rmsnorm<EMBD>(model, rows.stream, a.normed2, a.scale2, rows.sums, r0, r0 + n);
-    product<EMBD>(normed2, es, n, w.fc1.forward, embd, real, hidden, PutRelu{f, hs}, ticker);
+    product<EMBD>(normed2, es, n, w.fc1.forward, embd, real, hidden, StoreRelu{f, hs}, ticker);
     product<4 * EMBD>(f, hs, n, w.fc2.forward, hidden, real_hidden, embd,
-                      PutSum{stream, stream, es}, ticker);
+                      StoreSum{stream, stream, es}, ticker);
     if (layer + 1 == model.n_layer) {
         product<EMBD>(stream, es, n, model.lm_head.forward, embd, real, model.vocab,
-                      Put{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
+                      Store{from(rows.logits, r0, model.vocab), model.vocab}, ticker);
     }
 }
 
@@ -57,15 +57,16 @@ MICROGPT_INLINE int last_vector(const Model& model) {
 MICROGPT_INLINE Vector within(const Model& model, Vector x, float fill) {
     return lane_numbers<kLanes>() < float(model.vocab_size - last_vector(model))
                ? x
-               : spread<kLanes>(fill);
+               : broadcast<kLanes>(fill);
 }
 
 MICROGPT_INLINE float highest(const Model& model, const float* row) {
     const int last = last_vector(model);
-    Vector found = within(model, load<kLanes>(row + last), -__builtin_inff());
+    Vector largest_lanes = within(model, load<kLanes>(row + last), -__builtin_inff());
 #pragma GCC unroll 4
-    for (int j = 0; j < last; j += kLanes) found = larger<kLanes>(load<kLanes>(row + j), found);
-    return largest<kLanes>(found);
+    for (int j = 0; j < last; j += kLanes)
+        largest_lanes = larger<kLanes>(load<kLanes>(row + j), largest_lanes);
+    return largest<kLanes>(largest_lanes);
 }
 
 // One row of logits to e^(logit - shift), zeros past the vocabulary; returns their sum.
@@ -136,7 +137,7 @@ void output_backward(const Model& model, const Rows& rows, const Group& g, Ticke
     output<true>(model, rows, g, ticker);
     product<0>(from(rows.logits, r0, model.vocab), model.vocab, n, model.lm_head.backward,
                model.vocab, model.vocab_size, EMBD ? EMBD : model.embd,
-               Put{from(rows.d_stream[model.n_layer % 2], r0, es), es}, ticker);
+               Store{from(rows.d_stream[model.n_layer % 2], r0, es), es}, ticker);
 }
 
 template <int EMBD, int HEAD>
@@ -154,14 +155,14 @@ void layer_backward(const Model& model, const Rows& rows, const Group& g, int la
     float *d_normed = from(rows.temporary, r0, es), *d_hidden = from(rows.d_hidden, r0, hs);
     // x = middle + fc2 relu(fc1 rmsnorm(middle))
     product<EMBD>(from(d_output, r0, es), es, n, w.fc2.backward, embd, real, hidden,
-                  PutWhere{d_hidden, from(a.hidden, r0, hs), hs}, ticker);
-    product<4 * EMBD>(d_hidden, hs, n, w.fc1.backward, hidden, real_hidden, embd, Put{d_normed, es},
-                      ticker);
+                  StoreGated{d_hidden, from(a.hidden, r0, hs), hs}, ticker);
+    product<4 * EMBD>(d_hidden, hs, n, w.fc1.backward, hidden, real_hidden, embd,
+                      Store{d_normed, es}, ticker);
     rmsnorm_backward<EMBD>(model, rows.temporary, a.normed2, a.scale2, d_output, rows.d_middle, r0,
                            r0 + n);
     // middle = x + wo attention(qkv rmsnorm(x))
     product<EMBD>(from(rows.d_middle, r0, es), es, n, w.wo.backward, embd, real, attn,
-                  Put{from(rows.d_mixed, r0, as), as}, ticker);
+                  Store{from(rows.d_mixed, r0, as), as}, ticker);
     for (int d = g.first_document; d < g.last_document && !ticker.stopped; d++) {
         const Document& document = rows.documents[d];
         attend_backward<EMBD, HEAD>(model, document, a, from(rows.d_mixed, document.first_row, as),
@@ -172,7 +173,7 @@ void layer_backward(const Model& model, const Rows& rows, const Group& g, int la
         return;
     }
     product<3 * EMBD>(from(rows.d_qkv, r0, qs), qs, n, w.qkv.backward, 3 * attn, 3 * attn, embd,
-                      Put{d_normed, es}, ticker);
+                      Store{d_normed, es}, ticker);
     rmsnorm_backward<EMBD>(model, rows.temporary, a.normed1, a.scale1, rows.d_middle, d_input, r0,
                            r0 + n);
     if (layer == 0) {

@@ -18,9 +18,9 @@ double multiply_add(long rounds, double& operations) {
     constexpr int kChains = 12;  // of 16
 #endif
     volatile float factor = 0.75f, summand = 0.5f;
-    Vector x[kChains], a = spread<kLanes>(factor), b = spread<kLanes>(summand);
+    Vector x[kChains], a = broadcast<kLanes>(factor), b = broadcast<kLanes>(summand);
 #pragma GCC unroll 24
-    for (int i = 0; i < kChains; i++) x[i] = spread<kLanes>(float(i));
+    for (int i = 0; i < kChains; i++) x[i] = broadcast<kLanes>(float(i));
     for (long round = 0; round < rounds; round++) {
 #pragma GCC unroll 24
         for (int i = 0; i < kChains; i++) x[i] = x[i] * a + b;

@@ -1,7 +1,7 @@
-// Which rows the documents of a batch take: in groups of a fixed size, sorted, so that documents
-// that begin alike follow each other and share the rows of what they have in common. A causal model
-// computes the same at those positions; their gradients add up. Depends on the documents alone,
-// never on the number of threads.
+// Which rows the documents of a batch take. Documents go in groups of a fixed size, and are sorted
+// within a group, so that those with a common prefix follow each other and share its rows. A causal
+// model computes the same at those positions; their gradients add up. The plan depends on the
+// documents alone, never on the number of threads.
 #pragma once
 
 #include <algorithm>
@@ -54,11 +54,11 @@ public:
     std::vector<Group> groups;
     std::vector<int32_t> token, position, entry_row, entry_target;
     std::vector<float> weight, entry_weight, entry_log_probability;
-    size_t attention = 0;  // floats a layer
-    int longest = 0;       // positions of the longest document
-    double hidden = 0.0;   // share of the inputs that this update hides (engines/noise.py)
-    int64_t update = 0;    // its number, from 0
-    int32_t mark = 0;      // what stands for a hidden input: BOS
+    size_t attention = 0;        // floats a layer
+    int longest = 0;             // positions of the longest document
+    double input_dropout = 0.0;  // share of the inputs that this update hides (engines/noise.py)
+    int64_t update = 0;          // its number, from 0
+    int32_t mark = 0;            // the token that replaces a hidden input: BOS
 
     int rows() const { return static_cast<int>(token.size()); }
 
@@ -154,7 +154,7 @@ private:
         Document d{tokens.data(), n, shared, static_cast<int>(row_), nullptr, true, attention};
         uint32_t prefix = 0;
         for (int t = 0; t < n; t++) {
-            if (hidden > 0.0)
+            if (input_dropout > 0.0)
                 prefix = mixed(prefix ^ (static_cast<uint32_t>(tokens[t]) + 0x9e3779b9u));
             const int row = t < shared ? last_path[t] : static_cast<int>(row_++);
             if (t >= shared) token[row] = t && hides(prefix) ? mark : tokens[t], position[row] = t;
@@ -177,9 +177,9 @@ private:
 
     // Whether the last token of this prefix is hidden.
     bool hides(uint32_t prefix) const {
-        if (hidden == 0.0) return false;
+        if (input_dropout == 0.0) return false;
         const uint32_t word = mixed(prefix + mixed(static_cast<uint32_t>(update) + 0x2545f491u));
-        return word < static_cast<uint32_t>(hidden * 0x1p32);
+        return word < static_cast<uint32_t>(input_dropout * 0x1p32);
     }
 
     void path_pointers() {

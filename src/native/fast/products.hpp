@@ -1,4 +1,4 @@
-// Products of activations with packed weights, in tiles that stay in registers.
+// Matrix products: activations times packed weights, in tiles that stay in registers.
 // A tile is some rows of activations times some panels of weights: each step of the inner loop
 // loads one vector of each panel, broadcasts one number of each row and does rows x panels FMAs.
 #pragma once
@@ -8,22 +8,23 @@
 
 namespace microgpt::fast::MICROGPT_ISA {
 
-// What a product does with a finished vector: row r, columns c ... c + kLanes - 1.
-struct Put {  // y = x
+// Epilogues: what a product does with a finished vector, which is row r, columns c ... c + kLanes -
+// 1 of its result x.
+struct Store {  // y = x
     float* y;
     int stride;
     MICROGPT_INLINE void operator()(int r, int c, Vector x) const {
         store<kLanes>(y + size_t(r) * stride + c, x);
     }
 };
-struct PutRelu {  // y = max(0, x)
+struct StoreRelu {  // y = max(0, x)
     float* y;
     int stride;
     MICROGPT_INLINE void operator()(int r, int c, Vector x) const {
         store<kLanes>(y + size_t(r) * stride + c, larger<kLanes>(x, Vector{}));
     }
 };
-struct PutSum {  // y = base + x
+struct StoreSum {  // y = base + x
     float* y;
     const float* base;
     int stride;
@@ -32,7 +33,7 @@ struct PutSum {  // y = base + x
         store<kLanes>(y + at, load<kLanes>(base + at) + x);
     }
 };
-struct PutWhere {  // y = x where gate > 0, else 0: the derivative of PutRelu
+struct StoreGated {  // y = x where gate > 0, else 0: the derivative of StoreRelu
     float* y;
     const float* gate;
     int stride;
@@ -43,9 +44,9 @@ struct PutWhere {  // y = x where gate > 0, else 0: the derivative of PutRelu
 };
 
 // One tile: rows r ... r + M - 1 of x, P panels from column c on. K = 0: the depth is `depth`.
-template <int M, int P, int K, class Out>
+template <int M, int P, int K, class Epilogue>
 MICROGPT_INLINE void product_tile(const float* x, int stride, const float* panel, size_t panel_size,
-                                  int depth, int r, int c, const Out& out) {
+                                  int depth, int r, int c, const Epilogue& epilogue) {
     Vector sums[M][P] = {};
     const int n = K ? K : depth;
 #pragma GCC unroll 2
@@ -56,7 +57,7 @@ MICROGPT_INLINE void product_tile(const float* x, int stride, const float* panel
             w[p] = load<kLanes>(panel + p * panel_size + size_t(k) * kLanes);
 #pragma GCC unroll 16
         for (int i = 0; i < M; i++) {
-            const Vector xi = spread<kLanes>(x[size_t(i) * stride + k]);
+            const Vector xi = broadcast<kLanes>(x[size_t(i) * stride + k]);
 #pragma GCC unroll 4
             for (int p = 0; p < P; p++) sums[i][p] += xi * w[p];
         }
@@ -64,40 +65,41 @@ MICROGPT_INLINE void product_tile(const float* x, int stride, const float* panel
 #pragma GCC unroll 16
     for (int i = 0; i < M; i++) {
 #pragma GCC unroll 4
-        for (int p = 0; p < P; p++) out(r + i, c + p * kLanes, sums[i][p]);
+        for (int p = 0; p < P; p++) epilogue(r + i, c + p * kLanes, sums[i][p]);
     }
 }
 
-template <int M, int P, int K, class Out>
+template <int M, int P, int K, class Epilogue>
 MICROGPT_INLINE void product_rows(int rows, const float* x, int stride, const float* panel,
-                                  size_t panel_size, int depth, int r, int c, const Out& out) {
+                                  size_t panel_size, int depth, int r, int c,
+                                  const Epilogue& epilogue) {
     if (rows == M) {
-        product_tile<M, P, K>(x, stride, panel, panel_size, depth, r, c, out);
+        product_tile<M, P, K>(x, stride, panel, panel_size, depth, r, c, epilogue);
     } else if constexpr (M > 1) {
-        product_rows<M - 1, P, K>(rows, x, stride, panel, panel_size, depth, r, c, out);
+        product_rows<M - 1, P, K>(rows, x, stride, panel, panel_size, depth, r, c, epilogue);
     }
 }
 
 // P panels from column c on, all rows, in tiles of nearly equal height.
-template <int P, int K, class Out>
+template <int P, int K, class Epilogue>
 __attribute__((noinline)) void product_panels(const float* x, int stride, int rows,
                                               const float* panel, size_t panel_size, int depth,
-                                              int c, const Out& out, Ticker& ticker) {
+                                              int c, const Epilogue& epilogue, Ticker& ticker) {
     const int tiles = (rows + kRows - 1) / kRows, height = rows / tiles, higher = rows % tiles;
     for (int r = 0, tile = 0; tile < tiles; tile++) {
         const int m = height + (tile < higher);
         product_rows<kRows, P, K>(m, x + size_t(r) * stride, stride, panel, panel_size, depth, r, c,
-                                  out);
+                                  epilogue);
         if (ticker.spend(long(m) * depth * (P * kLanes))) return;
         r += m;
     }
 }
 
-// out(r, c) = sum over k < depth of x[r][k] w[c][k], for all columns c < columns.
+// epilogue(r, c, sum over k < depth of x[r][k] w[c][k]), for all columns c < columns.
 // panels: [columns / kLanes][padded_depth][kLanes].
-template <int K, class Out>
+template <int K, class Epilogue>
 MICROGPT_INLINE void product(const float* x, int stride, int rows, const float* panels,
-                             int padded_depth, int depth, int columns, const Out& out,
+                             int padded_depth, int depth, int columns, const Epilogue& epilogue,
                              Ticker& ticker) {
     const size_t size = size_t(padded_depth) * kLanes;
     if (rows == 0) return;
@@ -107,11 +109,11 @@ MICROGPT_INLINE void product(const float* x, int stride, int rows, const float* 
         // 4 panels are 2 + 2 rather than 3 + 1
         const int p = left == 4 || left < kPanels ? (left == 1 ? 1 : 2) : kPanels;
         if (p == kPanels) {
-            product_panels<kPanels, K>(x, stride, rows, panel, size, depth, c, out, ticker);
+            product_panels<kPanels, K>(x, stride, rows, panel, size, depth, c, epilogue, ticker);
         } else if (kPanels > 2 && p == 2) {
-            product_panels<2, K>(x, stride, rows, panel, size, depth, c, out, ticker);
+            product_panels<2, K>(x, stride, rows, panel, size, depth, c, epilogue, ticker);
         } else {
-            product_panels<1, K>(x, stride, rows, panel, size, depth, c, out, ticker);
+            product_panels<1, K>(x, stride, rows, panel, size, depth, c, epilogue, ticker);
         }
         panel += p * size, left -= p;
     }
@@ -142,7 +144,7 @@ MICROGPT_INLINE void gradient_tile(float* gradient, size_t panel_size, const flo
         for (int p = 0; p < P; p++) x[p] = load<kLanes>(input + p * kLanes);
 #pragma GCC unroll 8
         for (int j = 0; j < M; j++) {
-            const Vector dy = spread<kLanes>(d_output[j]);
+            const Vector dy = broadcast<kLanes>(d_output[j]);
 #pragma GCC unroll 4
             for (int p = 0; p < P; p++) sums[j][p] += dy * x[p];
         }

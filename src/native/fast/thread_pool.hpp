@@ -1,7 +1,7 @@
-// A team of threads that takes numbered items of work, whoever is free next. Items must be
-// independent of each other and of who does them; nothing is reduced across threads, so that their
-// number changes no bit. A wait spins for some microseconds, as long as work usually takes to
-// arrive, and then sleeps.
+// A pool of threads. Work is split into numbered items, and each thread takes the next one when it
+// is free. Items are independent of each other and of the thread: no reduction goes across threads,
+// so their number changes no bit. A thread that waits spins for some microseconds, as long as work
+// usually takes to arrive, and then sleeps.
 #pragma once
 
 #include <atomic>

@@ -75,7 +75,7 @@ MICROGPT_INLINE void store(float* to, Floats<L> x) {
 // x - 0 is x, so that this is a broadcast alone; 0 + x is not for -0, and costs an addition each
 // time.
 template <int L>
-MICROGPT_INLINE Floats<L> spread(float x) {
+MICROGPT_INLINE Floats<L> broadcast(float x) {
     return x - Floats<L>{};
 }
 
@@ -160,7 +160,7 @@ MICROGPT_INLINE Floats<16> square_root(Floats<16> x) {
 template <int L>
 MICROGPT_INLINE Floats<L> exponential(Floats<L> x) {
     constexpr float kShift = 12582912.0f;  // 1.5 * 2^23: adding it leaves round(t) in the low bits
-    x = x < -87.0f ? spread<L>(-87.0f) : x;
+    x = x < -87.0f ? broadcast<L>(-87.0f) : x;
     const Floats<L> shifted = x * 1.44269504f + kShift, n = shifted - kShift;
     Floats<L> r = x * 1.44269504f - n;
     r = x * 1.9259629e-8f + r;  // the rest of log2(e) = 1.44269504 + 1.9259629e-8

@@ -238,4 +238,14 @@ void Engine::copy_state(double* parameters, double* m, double* v) const {
     });
 }
 
+double Engine::gradients(const Documents& documents, double* gradient, Stop& stop) {
+    stop.throw_if_now();
+    std::vector<Tokens> batch;
+    view(documents, 0, documents.count, batch);
+    bool finite;
+    const double loss = forward_backward(batch, threads_for(batch), stop, finite);
+    each_weight([&](const Weight& w) { *gradient++ = w.gradient[w.at]; });
+    return loss;
+}
+
 }  // namespace microgpt::fast

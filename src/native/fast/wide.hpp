@@ -14,7 +14,7 @@ typedef Floats<kQueries> Lane;  // one number for each query of a block
 // out[j][lane] = factor * rows[lane][j], j < head; of kQueries rows, the last of `count` repeated
 // past the end.
 template <int HEAD>
-MICROGPT_INLINE void transpose_rows(const Span& rows, int count, int head, float factor,
+MICROGPT_INLINE void transpose_rows(const ConstRows& rows, int count, int head, float factor,
                                     float* out) {
     const float* row[kQueries];
 #pragma GCC unroll 8
@@ -35,7 +35,7 @@ MICROGPT_INLINE void transpose_rows(const Span& rows, int count, int head, float
 // out[s][lane] = sum over j of transposed[j][lane] * rows[s][j], for M keys from s on, `step`
 // floats apart.
 template <int M, int HEAD>
-MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int s, int head,
+MICROGPT_INLINE void scores_tile(const float* transposed, const ConstRows& rows, int s, int head,
                                  float* out, int step) {
     Lane sums[M] = {};
     const int n = HEAD ? HEAD : head;
@@ -50,7 +50,7 @@ MICROGPT_INLINE void scores_tile(const float* transposed, const Span& rows, int 
 }
 
 template <int HEAD>
-MICROGPT_INLINE void scores(const float* transposed, const Span& rows, int keys, int head,
+MICROGPT_INLINE void scores(const float* transposed, const ConstRows& rows, int keys, int head,
                             float* out, int step) {
     int s = 0;
     for (; s + 8 <= keys; s += 8) scores_tile<8, HEAD>(transposed, rows, s, head, out, step);
@@ -63,7 +63,7 @@ MICROGPT_INLINE void scores(const float* transposed, const Span& rows, int keys,
 // x[k][...], for M rows and D vectors of L floats.
 template <int M, int D, int L>
 MICROGPT_INLINE void mix_tile(const float* weights, int row_step, int key_step, int depth,
-                              const Span& x, float* y, size_t y_stride, bool add) {
+                              const ConstRows& x, float* y, size_t y_stride, bool add) {
     Floats<L> sums[M][D];
 #pragma GCC unroll 8
     for (int r = 0; r < M; r++) {
@@ -92,7 +92,7 @@ MICROGPT_INLINE void mix_tile(const float* weights, int row_step, int key_step, 
 // The same for up to M rows, D vectors.
 template <int M, int D, int L>
 MICROGPT_INLINE void mix_rows(int rows, const float* weights, int row_step, int key_step, int depth,
-                              const Span& x, float* y, size_t y_stride, bool add) {
+                              const ConstRows& x, float* y, size_t y_stride, bool add) {
     if (rows == M) {
         mix_tile<M, D, L>(weights, row_step, key_step, depth, x, y, y_stride, add);
     } else if constexpr (M > 1) {
@@ -109,7 +109,7 @@ constexpr int kHeadLanes = HEAD % 16 == 0 && HEAD > 0 && kLanes == 16 ? 16
 // All columns of a head: y[r] for `rows` rows; `causal`: row r needs only the keys up to first + r.
 template <int HEAD, bool CAUSAL>
 MICROGPT_INLINE void mix(const float* weights, int row_step, int key_step, int rows, int depth,
-                         int first, const Span& x, int head, const Place& y, bool add) {
+                         int first, const ConstRows& x, int head, const MutableRows& y, bool add) {
     constexpr int L = kHeadLanes<HEAD>, D = HEAD % (2 * L) == 0 && HEAD > 0 ? 2 : 1,
                   M = D == 2 ? 4 : 8;
     const int n = HEAD ? HEAD : head;
@@ -154,9 +154,9 @@ MICROGPT_INLINE void softmax_down(float* scores, int keys, int t0) {
     for (int s = 1; s < keys; s++) {
 #pragma GCC unroll 8
         for (int p = 0; p < N; p++) {
-            const Floats<L> found =
+            const Floats<L> candidate =
                 larger<L>(load<L>(scores + size_t(s) * W + p * L), highest.part[p]);
-            highest.part[p] = visible<HEADS>(p, s - t0) ? found : highest.part[p];
+            highest.part[p] = visible<HEADS>(p, s - t0) ? candidate : highest.part[p];
         }
     }
     for (int s = 0; s < keys; s++) {
@@ -208,7 +208,7 @@ MICROGPT_INLINE void score_gradients(const float* weights, float* d_weights, int
 
 // Attention weights of HEADS heads, and what they mix.
 template <int HEAD, int HEADS>
-MICROGPT_INLINE void attend_heads(const Block& b, float* weights, const Place& mixed,
+MICROGPT_INLINE void attend_heads(const Block& b, float* weights, const MutableRows& mixed,
                                   const Scratch& scratch) {
     constexpr int W = Across<HEADS>::kWidth;
     const int head = HEAD ? HEAD : b.head;
@@ -231,8 +231,8 @@ MICROGPT_INLINE void attend_heads(const Block& b, float* weights, const Place& m
 // behind their keys. Keys and values add to what is there if `add`.
 template <int HEAD, int HEADS>
 MICROGPT_INLINE void attend_heads_backward(const Block& b, const float* weights,
-                                           const Span& d_mixed, const Place& d_queries,
-                                           const Place& d_keys, int attn, bool add,
+                                           const ConstRows& d_mixed, const MutableRows& d_queries,
+                                           const MutableRows& d_keys, int attn, bool add,
                                            const Scratch& scratch) {
     constexpr int W = Across<HEADS>::kWidth;
     const int head = HEAD ? HEAD : b.head;
@@ -260,8 +260,8 @@ MICROGPT_INLINE void attend_heads_backward(const Block& b, const float* weights,
 // Attention weights of all heads, [head][key][lane] or [key][head][lane] of kHeads, and what they
 // mix.
 template <int HEAD>
-MICROGPT_INLINE void attend_wide(const Block& b, int n_head, float* weights, const Place& mixed,
-                                 const Scratch& scratch) {
+MICROGPT_INLINE void attend_wide(const Block& b, int n_head, float* weights,
+                                 const MutableRows& mixed, const Scratch& scratch) {
     const size_t size = size_t(b.count) * kQueries;
     const int head = HEAD ? HEAD : b.head;
     int h = 0;
@@ -276,8 +276,8 @@ MICROGPT_INLINE void attend_wide(const Block& b, int n_head, float* weights, con
 
 template <int HEAD>
 MICROGPT_INLINE void attend_wide_backward(const Block& b, int n_head, const float* weights,
-                                          const Span& d_mixed, const Place& d_queries,
-                                          const Place& d_keys, int attn, bool add,
+                                          const ConstRows& d_mixed, const MutableRows& d_queries,
+                                          const MutableRows& d_keys, int attn, bool add,
                                           const Scratch& scratch) {
     const size_t size = size_t(b.count) * kQueries;
     const int head = HEAD ? HEAD : b.head;
