@@ -15,6 +15,7 @@ from .config import Config
 from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
 from .errors import ConfigError, DataError, DivergedError
 from .randomness import Draws
+from .reference_recipe import batch_indices
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Session:
         return self._picked(step, self.documents)
 
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
-        return [items[i] for i in reference.batch_indices(step, self.config.batch_size, len(items))]
+        return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
     def _tokens(self, step: int) -> list[list[int]]:
         longest = self.config.block_size

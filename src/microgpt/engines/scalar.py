@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from .. import reference
+from .. import reference, reference_recipe
 from ..config import Config, physical_memory
 from ..errors import ConfigError, StoppedError
 from . import Generated, Run, State, Stop, Tokens, Trace, muon, noise
@@ -78,10 +78,11 @@ class ScalarEngine:
         return found
 
     def trace(self, tokens: Tokens, stop: Stop) -> Trace:
-        rows, cache = self._forward(tokens, stop)
+        rows, positions = self._forward(tokens, stop)
+        layers, heads = range(self._config.n_layer), range(self._config.n_head)
         attention = [
-            [[[w.data for w in heads[h]] for heads in layer] for h in range(self._config.n_head)]
-            for layer in cache.attention
+            [[[w.data for w in position[layer][head]] for position in positions] for head in heads]
+            for layer in layers
         ]
         return Trace(rows, attention)
 
@@ -101,9 +102,9 @@ class ScalarEngine:
         used = 0
         longest = self._config.block_size + 1 - len(start)
         while len(documents) < count and len(coins) - used >= longest and not stop():
-            cache, tokens = reference.Cache(self._config.n_layer), [*start]
+            cache, tokens = reference.empty_cache(self._config), [*start]
             for position in range(self._config.block_size):
-                logits = self._logits(tokens[position], position, cache)
+                logits, _ = self._gpt(tokens[position], position, cache)
                 if position + 1 < len(start):
                     continue
                 probabilities = reference.softmax([logit / temperature for logit in logits])
@@ -115,22 +116,24 @@ class ScalarEngine:
             documents.append(tokens[1:])
         return Generated(documents, used)
 
-    def _logits(self, token: int, position: int, cache: Any) -> list[Number]:
-        logits: list[Number] = reference.gpt(
-            token, position, cache, self._weights, self._config.n_head
-        )
-        return logits
+    def _gpt(
+        self, token: int, position: int, cache: reference.Cache
+    ) -> tuple[list[Number], reference.Attention]:
+        return reference.gpt(token, position, cache, self._weights, self._config)
 
-    def _forward(self, tokens: Tokens, stop: Stop) -> tuple[list[list[float]], Any]:
-        """Next-token probabilities at each position, and the cache. Raises StoppedError."""
-        cache = reference.Cache(self._config.n_layer)
-        rows = []
+    def _forward(
+        self, tokens: Tokens, stop: Stop
+    ) -> tuple[list[list[float]], list[reference.Attention]]:
+        """Next-token probabilities and attention weights at each position. Raises StoppedError."""
+        cache = reference.empty_cache(self._config)
+        rows, attention = [], []
         for position in range(min(self._config.block_size, len(tokens) - 1)):
             if stop():
                 raise StoppedError
-            probabilities = reference.softmax(self._logits(tokens[position], position, cache))
-            rows.append([p.data for p in probabilities])
-        return rows, cache
+            logits, weights = self._gpt(tokens[position], position, cache)
+            rows.append([p.data for p in reference.softmax(logits)])
+            attention.append(weights)
+        return rows, attention
 
     def _backward(self, batch: Sequence[Tokens], stop: Stop, hidden: float = 0.0) -> float | None:
         """Loss of a batch, its gradients left in the parameters; None when stopped.
@@ -145,7 +148,7 @@ class ScalarEngine:
                 if stop():
                     return None
                 losses.append(self._document_loss(tokens, hidden))
-            loss = reference.batch_loss(losses)
+            loss = reference_recipe.batch_loss(losses)
             if stop():
                 return None
             loss.backward()
@@ -204,16 +207,11 @@ class ScalarEngine:
                 p.data, p.grad = number, 0
 
     def _document_loss(self, tokens: Tokens, hidden: float) -> Number:
-        """The reference's; with a share of the inputs hidden, but not of what is predicted."""
-        c = self._config
-        if not hidden:
-            return reference.document_loss(tokens, self._weights, c.n_layer, c.n_head, c.block_size)
-        n, cache = min(c.block_size, len(tokens) - 1), reference.Cache(c.n_layer)
-        losses = []
-        for position, token in enumerate(noise.inputs(tokens[:n], self._bos, self._step, hidden)):
-            probabilities = reference.softmax(self._logits(token, position, cache))
-            losses.append(-probabilities[tokens[position + 1]].log())
-        return (1 / n) * sum(losses)
+        """The reference's; with a share of the inputs hidden, but not of the targets."""
+        inputs, targets = tokens[:-1], tokens[1:]
+        if hidden:
+            inputs = noise.inputs(inputs, self._bos, self._step, hidden)
+        return reference.document_loss(inputs, targets, self._weights, self._config)
 
     def _clear_gradients(self) -> None:
         for p in self._parameters:
