@@ -16,13 +16,13 @@ ROOT = Path(microgpt.__file__).parent
 # From the bottom up: a file imports only from lines above its own.
 ORDER = """
     errors reference
-    reference_recipe
     config files
+    reference_recipe
     randomness tokenizer
     engines.contract
     engines.base engines.registry
     engines
-    engines.compiled engines.muon engines.noise
+    engines.compiled
     engines.scalar engines.exact engines.fast pytorch
     corpus
     checkpoint ngrams recipes

@@ -106,8 +106,8 @@ def test_another_layout_of_the_output_passes_at_samples_and_not_at_printed(
         "terse",
         (
             (
-                'return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"',
-                'return f"{loss:.3f}"',
+                'print(f"step {step + 1:4d} / {num_steps:4d} | loss {loss.data:.4f}")',
+                'print(f"{loss.data:.3f}")',
             ),
         ),
     )

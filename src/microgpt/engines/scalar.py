@@ -11,7 +11,6 @@ from typing import Any
 from .. import reference, reference_recipe
 from ..config import Config, physical_memory
 from ..errors import ConfigError, StoppedError
-from . import muon, noise
 from .base import PythonEngine
 from .contract import State, Stop, Tokens, Trace
 
@@ -57,7 +56,7 @@ class ScalarEngine(PythonEngine):
         ):
             self._clear_gradients()
             return math.nan
-        self._optimize(rate)
+        reference_recipe.update(self._weights, self._m, self._v, self._step, rate, self.config)
         self._step += 1
         return loss
 
@@ -132,38 +131,11 @@ class ScalarEngine(PythonEngine):
                 fix="another engine, a smaller batch_size, n_embd or n_layer",
             )
 
-    def _optimize(self, rate: float) -> None:
-        """The reference's Adam; with Config.muon it is left the embeddings and lm_head."""
-        c, keep = self.config, 1 - rate * self.config.weight_decay
-        end = len(self._parameters)
-        if c.muon:
-            layers = [matrix for name, matrix in self._weights.items() if name.startswith("layer")]
-            for matrix in reversed(layers):
-                end -= len(matrix) * len(matrix[0])
-                self._muon(matrix, end, rate, keep)
-        parameters, m, v = self._parameters[:end], self._m[:end], self._v[:end]
-        for p in parameters:
-            p.data *= keep
-        reference.adam(parameters, m, v, self._step, rate, c.beta1, c.beta2, c.eps_adam)
-        self._m[:end], self._v[:end] = m, v
-
-    def _muon(self, matrix: list[list[Number]], start: int, rate: float, keep: float) -> None:
-        """Muon's update of a matrix whose momentum begins at self._m[start]."""
-        columns, end = len(matrix[0]), start + len(matrix) * len(matrix[0])
-        momentum = [self._m[i : i + columns] for i in range(start, end, columns)]
-        weights = [[p.data for p in row] for row in matrix]
-        gradient = [[p.grad for p in row] for row in matrix]
-        weights, momentum = muon.update(weights, gradient, momentum, rate, self.config.muon, keep)
-        self._m[start:end] = [m for row in momentum for m in row]
-        for row, numbers in zip(matrix, weights):
-            for p, number in zip(row, numbers):
-                p.data, p.grad = number, 0
-
     def _document_loss(self, tokens: Tokens, hidden: float) -> Number:
         """The reference's loss; a share of the inputs may be hidden, but never a target."""
         inputs, targets = tokens[:-1], tokens[1:]
         if hidden:
-            inputs = noise.inputs(inputs, self.vocab_size - 1, self._step, hidden)
+            inputs = reference_recipe.hidden_inputs(inputs, self.vocab_size - 1, self._step, hidden)
         return reference.document_loss(inputs, targets, self._weights, self.config)
 
     def _clear_gradients(self) -> None:
