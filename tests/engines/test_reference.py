@@ -1,4 +1,4 @@
-"""The definition computes what the original script computes, and its gradients are the true ones."""
+"""The definition computes what the original script computes, and its gradients are derivatives."""
 
 from __future__ import annotations
 
@@ -167,7 +167,8 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
                     documents, lambda: False
                 )[0]
             )
-        # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h. Seen: 2e-10.
+        # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h.
+        # The largest seen: 2e-10.
         assert gradients[i] == pytest.approx(
             (shifted[0] - shifted[1]) / (2 * h), rel=1e-6, abs=2e-9
         )
@@ -213,6 +214,27 @@ def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> N
         assert gradient == pytest.approx(
             math.fsum(g[i] for _, g in single) / len(single), rel=1e-10, abs=1e-15
         )
+
+
+@pytest.mark.parametrize("name", ["reference", "reference_recipe"])
+def test_the_types_beside_a_definition_are_those_of_its_functions(name: str) -> None:
+    """The .pyi file names every function and class of the .py file, with the same arguments."""
+    definitions: list[dict[str, str]] = []
+    for suffix in (".py", ".pyi"):
+        text = Path(reference.__file__).with_name(name + suffix).read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        definitions.append(
+            {
+                node.name: " ".join(a.arg for a in node.args.args)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef) and not is_property(node)
+            }
+        )
+    assert definitions[0] == definitions[1]
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
 
 
 def test_batches_take_the_documents_in_order_and_begin_again_at_the_end() -> None:
