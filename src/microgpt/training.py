@@ -9,12 +9,13 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from . import corpus, reference
+from . import corpus
 from .checkpoint import Checkpoint, Data
 from .config import Config
 from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
 from .errors import ConfigError, DataError, DivergedError
 from .randomness import Draws
+from .reference_recipe import batch_indices, learning_rate_at
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ class Session:
         return self._picked(step, self.documents)
 
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
-        return [items[i] for i in reference.batch_indices(step, self.config.batch_size, len(items))]
+        return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
     def _tokens(self, step: int) -> list[list[int]]:
         longest = self.config.block_size
@@ -169,18 +170,6 @@ def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
     ]
     Draws(config.seed).shuffle(found)
     return found
-
-
-def learning_rate_at(step: int, config: Config) -> float:
-    """Rate of update `step`, counted from 0: it rises over `warmup` updates, then falls linearly, to zero at the end.
-
-    Without a warm-up these are the bits of `reference.learning_rate_at`.
-    """
-    if step < config.warmup:
-        return config.learning_rate * ((step + 1) / config.warmup)
-    return reference.learning_rate_at(
-        step - config.warmup, config.num_steps - config.warmup, config.learning_rate
-    )
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""The editions: each is what it claims to be, the ladder's rungs agree where they overlap, the ledger is up to date."""
+"""Each edition is what it claims to be, the ladder's rungs agree, and the ledger is up to date."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The editions against the recordings of the original script: whole runs, every loss, every weight after every step.
+"""The editions against recordings of the original script: every loss, every weight of whole runs.
 
 The recordings were made from the original at full precision, by another program than `verify`.
 """
