@@ -4,7 +4,7 @@
     python benchmarks/quality.py surnames=FILE ...        these lists too
     python benchmarks/quality.py --plot                   draw from the figures kept
 
-Of each list 1,000 documents are held out, those that `microgpt train --val` with the default seed holds out. A list
+Of each list 1,000 documents are held out, those that `microgpt train --held-out` with the default seed holds out. A list
 that has documents twice, as the names have, has some of them on both sides: the loss on those that nobody trained on
 stands beside it. The fast engine, as many threads as it chooses. Seconds are wall time of training alone; on the first
 list with about 30 looks at the held-out documents in between. Writes quality.json and docs/quality.svg (matplotlib).
@@ -42,7 +42,7 @@ def read(path: str) -> corpus.Corpus:
 
 def start(preset: str, path: str) -> Session:
     source = read(path)
-    config = Config(**recipe(preset, source.documents), val=HELD_OUT / len(source.documents))
+    config = Config(**recipe(preset, source.documents), held_out=HELD_OUT / len(source.documents))
     return Session.start(config, source, "fast")
 
 

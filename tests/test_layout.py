@@ -26,6 +26,7 @@ ORDER = """
     engines.scalar engines.exact engines.fast pytorch
     corpus
     checkpoint ngrams recipes
+    gpt
     training sampling scoring explaining
     model recording
     journey

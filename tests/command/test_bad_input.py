@@ -38,7 +38,7 @@ HYPER = {
     "eps_adam": (False, 0, 1, True),
     "init_std": (False, 0, 100, True),
     "seed": (True, 0, 2**64 - 1, False),
-    "val": (False, 0, 0.9, False),
+    "held_out": (False, 0, 0.9, False),
 }
 SAMPLING = {
     "n": (True, 0, 2**31 - 1, False),

@@ -117,9 +117,9 @@ def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(
 
 
 def test_resuming_at_any_step_equals_the_uninterrupted_run(folder):
-    whole = checkpoint_after(8, num_steps=8, batch_size=2, val=0.2)
+    whole = checkpoint_after(8, num_steps=8, batch_size=2, held_out=0.2)
     for step in range(9):
-        data = to_bytes(checkpoint_after(step, num_steps=8, batch_size=2, val=0.2))
+        data = to_bytes(checkpoint_after(step, num_steps=8, batch_size=2, held_out=0.2))
         run = Session.resume(checkpoint.from_bytes(data), corpus.from_iterable(NAMES), "scalar")
         assert run.step == step
         list(run.run(lambda: False))

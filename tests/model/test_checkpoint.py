@@ -1,6 +1,7 @@
-"""A model file (promises R5, R6, R7): read back bit for bit by us and by the official reader, or refused.
+"""A model file (promises R5, R6, R7): read back bit for bit, or refused.
 
-What is damaged, forged or of another kind is a CheckpointError, in bounded memory, and no code is run.
+What is damaged, forged or of another kind is a CheckpointError, in bounded memory, and no code is
+run.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def small() -> bytes:
     return to_bytes(checkpoint_after(1, names=["a"], n_embd=1, n_head=1, block_size=1))
 
 
-# ---- what is written is read ----------------------------------------------------------------------
+# ---- what is written is read
+# ----------------------------------------------------------------------
 
 
 def test_the_official_reader_finds_the_same_tensors_and_metadata(model, data, tmp_path):
@@ -93,7 +95,7 @@ def checkpoints(draw) -> Checkpoint:
         block_size=draw(st.integers(1, 3)),
         learning_rate=draw(st.floats(1e-300, 1e12)),
         seed=draw(st.integers(0, 2**64 - 1)),
-        val=draw(st.floats(0, 0.9)),
+        held_out=draw(st.floats(0, 0.9)),
     )
     tokenizer = Tokenizer(alphabet)
     size = config.parameter_count(tokenizer.vocab_size)
@@ -152,7 +154,8 @@ def test_numbers_that_are_not_finite_are_neither_saved_nor_loaded(
         from_bytes(sealed(data[8 : -len(payload)], payload))
 
 
-# ---- what is damaged is noticed -------------------------------------------------------------------
+# ---- what is damaged is noticed
+# -------------------------------------------------------------------
 
 
 def test_no_flip_of_a_single_bit_goes_unnoticed(small):
@@ -194,8 +197,10 @@ def damaged(rng: random.Random, data: bytes) -> bytes:
 
 
 NASTY = [
-    "NaN", "Infinity", "-1", "0", "1e999", "1" * 400, "1" * 5000, "2.5", "true", "null", '""', '"\\ud800"', "[]", "{}",
-    "[" * 50_000, '{"a":1,"a":1}', '"' + "x" * 1000 + '"', "18446744073709551616", '"%2000000000d"', "[[1,2],3]",
+    "NaN", "Infinity", "-1", "0", "1e999", "1" * 400, "1" * 5000, "2.5", "true", "null", '""',
+    '"\\ud800"', "[]", "{}",
+    "[" * 50_000, '{"a":1,"a":1}', '"' + "x" * 1000 + '"', "18446744073709551616",
+    '"%2000000000d"', "[[1,2],3]",
 ]  # fmt: skip
 
 
@@ -248,7 +253,10 @@ def test_mutants_are_checkpoint_errors_or_models_and_never_slow(data, mutate, co
         {"step": "5"},
         {"step": "x"},
         {"format": "other"},
-        {"format_version": "2"},
+        {"format_version": "3"},
+        {"format_version": "1"},
+        {"made_by": "{}"},
+        {"made_by": "[]"},
         {"unknown": "x"},
         {"rng_state": json.dumps([2, ["%2000000000d"] * 625, None])},
         {"rng_state": json.dumps([3, [0] * 624 + [625], None])},
@@ -323,7 +331,8 @@ def test_nasty_headers_take_no_more_than_the_file_and_32_mb(data, tmp_path):
         assert in_child(load) <= len(content) / 1e6 + 32, f"file {i}"
 
 
-# ---- what is no model of ours ---------------------------------------------------------------------
+# ---- what is no model of ours
+# ---------------------------------------------------------------------
 
 
 class Bomb:

@@ -98,7 +98,7 @@ def test_train_takes_a_preset_and_what_it_sets_can_be_overridden(here: Live) -> 
 
 def test_a_training_request_knows_every_setting_but_val_with_its_default() -> None:
     defaults = {name: field.default for name, field in TrainRequest.model_fields.items()}
-    settings = {name: value for name, value in Config().to_dict().items() if name != "val"}
+    settings = {name: value for name, value in Config().to_dict().items() if name != "held_out"}
     assert settings.items() <= defaults.items()
     assert set(defaults) - set(settings) == {"documents", "preset"}
 

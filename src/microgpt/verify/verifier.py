@@ -20,7 +20,7 @@ from .programs import Interest, Program, Settings
 from .recording import MOMENT_NAMES, PARAMETER_NAMES, Recording
 from .sandbox import EVERY_GUARD
 
-Answer = Literal["same", "different", "nondeterministic", "failed"]
+Answer = Literal["same", "different", "nondeterministic", "failed", "not comparable"]
 
 
 @dataclass(frozen=True)
