@@ -36,10 +36,10 @@ ORDER = """
     progress
     verify
     verify.cage verify.probe verify.rewrite verify.sandbox verify.engine_program
-    verify.recording
+    verify.floats verify.cases verify.recording
     verify.compare verify.programs
-    verify.gradients verify.verifier
-    verify.exported
+    verify.verdict verify.gradients
+    verify.verifier verify.exported
     journey.form journey.steps journey.syntax
     journey.analyze
     journey.ledger

@@ -16,16 +16,17 @@ from microgpt import corpus
 from microgpt.cli import main
 from microgpt.journey import form, ledger, steps
 from microgpt.verify import gradients
+from microgpt.verify.cases import Settings, cases_for
 from microgpt.verify.programs import (
     Program,
-    Settings,
     command_program,
     python_program,
     reference_program,
 )
 from microgpt.verify.rewrite import with_settings
 from microgpt.verify.sandbox import Limits
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 LADDER = EDITIONS / "ladder"
 REFERENCE = reference_program().source

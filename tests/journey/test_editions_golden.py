@@ -12,7 +12,8 @@ import pytest
 from conftest import EDITIONS, SHARED
 
 from microgpt.journey import ledger
-from microgpt.verify.programs import Interest, Settings, python_program
+from microgpt.verify.cases import Settings
+from microgpt.verify.programs import Interest, python_program
 
 
 @pytest.mark.soak

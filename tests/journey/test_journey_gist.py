@@ -20,8 +20,9 @@ from zoo.wrong import STACK_WALK
 from microgpt.cli import main
 from microgpt.errors import ConfigError, DataError, MissingPartError
 from microgpt.journey.gist import Gist, prepare, publish
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program
-from microgpt.verify.verifier import Verifier, cases_for
+from microgpt.verify.verifier import Verifier
 
 PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))[
     "operations"

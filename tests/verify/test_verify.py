@@ -21,10 +21,11 @@ from microgpt.cli import main
 from microgpt.errors import ConfigError, DataError, InputError, quote
 from microgpt.journey import form
 from microgpt.verify import gradients
-from microgpt.verify.compare import LEVELS, ulps_apart
+from microgpt.verify.cases import Settings, cases_for
+from microgpt.verify.compare import LEVELS
+from microgpt.verify.floats import ulps_apart
 from microgpt.verify.programs import (
     Program,
-    Settings,
     command_program,
     engine_program,
     program,
@@ -33,7 +34,8 @@ from microgpt.verify.programs import (
 from microgpt.verify.recording import parse
 from microgpt.verify.rewrite import replaced, steps_place, with_settings
 from microgpt.verify.sandbox import Limits, Outcome
-from microgpt.verify.verifier import Verdict, Verifier, cases_for, render
+from microgpt.verify.verdict import Verdict, render
+from microgpt.verify.verifier import Verifier
 
 SEED_SCRIPT = SHARED / "seed" / "microgpt.py"
 ONE_CASE = cases_for([("twelve names", DATA)], steps=2)

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from zoo.base import DATA, small_reference
 
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program
 from microgpt.verify.sandbox import Limits
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 LIMITS = Limits(seconds=3.0, memory=1 << 30, output=8 << 20, files=16 << 20, processes=32)
 CASES = cases_for([("twelve names", DATA)])

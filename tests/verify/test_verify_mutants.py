@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 from zoo.base import DATA, small_reference
 
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program
 from microgpt.verify.sandbox import Limits
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 ORACLE = """
 import contextlib, hashlib, io, struct, sys

@@ -8,9 +8,11 @@ from zoo.base import DATA, OTHER_DATA, changed, small_reference
 from zoo.honest import HONEST
 from zoo.wrong import ONLY_ELSEWHERE, WRONG, Animal, Change
 
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program
 from microgpt.verify.sandbox import Limits
-from microgpt.verify.verifier import Verdict, Verifier, cases_for, render
+from microgpt.verify.verdict import Verdict, render
+from microgpt.verify.verifier import Verifier
 
 CASES = cases_for([("twelve names", DATA)])
 LIMITS = Limits(seconds=60)

@@ -15,8 +15,9 @@ from ..journey import analyze as analysis
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
+from ..verify.cases import Case, cases_for
 from ..verify.programs import python_program, reference_program
-from ..verify.verifier import Case, Verifier, cases_for
+from ..verify.verifier import Verifier
 from . import Face
 
 

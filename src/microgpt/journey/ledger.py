@@ -22,8 +22,9 @@ from typing import Any
 
 from .. import files, reference
 from ..verify.compare import LEVELS
-from ..verify.programs import Program, Settings, command_program, python_program, reference_program
-from ..verify.verifier import Case, Verifier
+from ..verify.cases import Case, Settings
+from ..verify.programs import Program, command_program, python_program, reference_program
+from ..verify.verifier import Verifier
 from . import steps
 from .form import Size, script_size_of, size_of
 

@@ -1,6 +1,8 @@
-"""The reference's run on an engine of ours: same documents, draws and output, so that `verify` can compare them.
+"""The reference's training loop on an engine of the package; a script.
 
-Not a way to train: `microgpt train` is. verify.py runs this file as the variant when it is given an engine's name.
+It takes the same documents, draws the same random numbers and prints the same lines as
+reference.py. `programs.engine_program` gives it the engine's name, and `verify` compares it with
+the reference.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -29,7 +31,7 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
     config = Config(num_steps=num_steps, seed=seed, block_size=block_size)
     weights = reference.initial_weights(config.shapes(vocab_size), rng)
     parameters = array("d", [p.data for p in reference.parameters_of(weights)])
-    del weights  # from here on the engine holds the state
+    del weights  # from here on the engine holds the parameters
     print("\n".join(reference.header_lines(len(documents), vocab_size, len(parameters))))
 
     engine = engine_class(ENGINE)(config, vocab_size, State.initial(parameters))

@@ -14,8 +14,9 @@ from ..checkpoint import Checkpoint
 from ..engines import trained_by
 from ..errors import ConfigError, DataError, MissingPartError, quote
 from ..training import Session
-from .compare import Difference, first_apart, show, ulps_apart
-from .verifier import CaseResult, Verdict
+from .compare import Difference
+from .floats import first_apart, show, ulps_apart
+from .verdict import CaseResult, Verdict
 
 NUMBERS = ("parameters", "m", "v")
 SUFFIXES = (".safetensors", ".html", ".js")
