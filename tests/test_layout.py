@@ -43,6 +43,7 @@ ORDER = """
     journey.form journey.steps journey.syntax
     journey.analyze
     journey.ledger
+    journey.editions
     journey.gist journey.remind
     commands
     commands.train commands.strings commands.inspect commands.bench commands.export commands.serve

@@ -3,7 +3,8 @@
 Read in this order:
 
 - `editions`: the programs that come with the package, and where they are.
-- `ledger`: what each edition weighs and what it is certified for; LEDGER.md and the tables in docs/.
+- `ledger`: what each edition weighs and what it is certified for; LEDGER.md and the tables in
+  docs/.
 - `syntax`, `analyze`: what repeats in a program, and what an abstraction would save.
 - `form`: whether a shortened program keeps the comments and the spacing of its original.
 - `steps`: the recorded ideas that lead from the reference to short.py.

@@ -20,8 +20,28 @@ from .syntax import Tree, parse
 ALIKE = 0.6
 # Leaves of the smallest member worth reporting.
 SMALLEST = {"functions": 5, "statements": 4, "expressions": 8}
-STATEMENTS = set("Assign AugAssign AnnAssign Return Call If For While With Raise Assert".split())
-EXPRESSIONS = set("Call BinaryOperation ListComp DictComp GeneratorExp Comparison IfExp".split())
+STATEMENTS = {
+    "Assign",
+    "AugAssign",
+    "AnnAssign",
+    "Return",
+    "Call",
+    "If",
+    "For",
+    "While",
+    "With",
+    "Raise",
+    "Assert",
+}
+EXPRESSIONS = {
+    "Call",
+    "BinaryOperation",
+    "ListComp",
+    "DictComp",
+    "GeneratorExp",
+    "Comparison",
+    "IfExp",
+}
 EXPRESSIONS |= {"Subscript"}
 BLOCKS = {"IndentedBlock", "Module"}
 MOST_FAMILIES = 40  # of one coarse shape that a tree is compared with; keeps large files quick
@@ -75,7 +95,7 @@ class Skeleton:
 
     @property
     def shared(self) -> int:
-        """Leaves of the first member that follow from the skeleton: all but each hole's first occurrence."""
+        """Leaves that follow from the skeleton: all but those of each hole's first occurrence."""
         return self.members[0].size - sum(hole[0][0].size for hole in self.holes)
 
 
@@ -245,7 +265,7 @@ def _loops(members: Sequence[Tree], blocks: Blocks) -> bool:
 
 
 def _twins(families: Sequence[Family]) -> list[Family]:
-    """Families whose members alternate within a few lines: one thing done twice, statement by statement."""
+    """Pairs of families whose members alternate within a few lines: one thing done twice."""
     twins = []
     for i, family in enumerate(families):
         for other in families[i + 1 :]:

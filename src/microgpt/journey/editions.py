@@ -44,10 +44,16 @@ def path_of(name: str, folder: Path = FOLDER) -> Path:
     ('golf.py', '6_gpt.py')
     """
     names = [entry.name for entry in ledger.entries(folder) if entry.name != "reference.py"]
-    matching = [n for n in names if name in (n, Path(n).name, Path(n).stem, str(Path(n).parent / Path(n).stem))]
+    matching = [
+        n
+        for n in names
+        if name in (n, Path(n).name, Path(n).stem, str(Path(n).parent / Path(n).stem))
+    ]
     if len(matching) != 1:
         raise InputError(
-            f"there is no edition {quote(name)}", where=str(folder), fix=f"one of {', '.join(names)}"
+            f"there is no edition {quote(name)}",
+            where=str(folder),
+            fix=f"one of {', '.join(names)}",
         )
     return folder / matching[0]
 

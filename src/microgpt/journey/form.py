@@ -1,9 +1,9 @@
 """The form of a shortened program: does it keep the comments and the spacing of its original?
 
-The rules: every comment is kept, in order and wording. Blank lines between the same sections are kept
-(a section begins at a comment that has a line to itself). Blocks are indented by the same character
-and width. There are fewer lines, no `;` chains, and no line longer than the original's longest. What
-the program computes is not looked at; `verify` does that.
+The rules: every comment is kept, in order and wording. Blank lines between the same sections are
+kept (a section begins at a comment that has a line to itself). Blocks are indented by the same
+character and width. There are fewer lines, no `;` chains, and no line longer than the original's
+longest. What the program computes is not looked at; `verify` does that.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 
 from ..errors import DataError
 
-_NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
-_NO_CODE += (tokenize.ENCODING, tokenize.ENDMARKER)
+# Kinds of tokens that carry no code.
+_NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT}
+_NO_CODE |= {tokenize.ENCODING, tokenize.ENDMARKER}
 
 
 @dataclass(frozen=True)

@@ -60,8 +60,8 @@ SHA-256 of {edition.name}: `{hashlib.sha256(source.encode()).hexdigest()}`
     pip install microgpt-exact
     microgpt verify {edition.name} --steps 20
 
-`verify` runs both programs. It compares every loss, every weight after every step and the output, bit
-for bit. The answer "the same on N cases" says what was compared; it is not a proof.
+`verify` runs both programs. It compares every loss, every weight after every step and the
+output, bit for bit. The answer "the same on N cases" says what was compared; it is not a proof.
 """
     description = f"microgpt: {edition.name}, {size.lines} lines, level {verdict.level}"
     return Gist(description, {edition.name: source, "README.md": readme})

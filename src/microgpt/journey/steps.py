@@ -1,8 +1,8 @@
 """The recorded way to a shortened edition: ideas in the order in which they were tried.
 
-An idea is a set of exact replacements in the program as it was then. The ideas that were kept add up
-to the edition. Those rejected failed verification, or saved nothing. They are recorded in a TOML
-file; `replay` applies them again, and runs nothing.
+An idea is a set of exact replacements in the program as it was then. The ideas that were kept add
+up to the edition. Those rejected failed verification, or saved nothing. They are recorded in a
+TOML file; `replay` applies them again, and runs nothing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
-"""Python source as small trees for comparing shapes: what carries meaning, and where it is in the text.
+"""Python source as small trees, to compare shapes: what carries meaning, and its place in the text.
 
 LibCST parses, because it knows the place of everything, comments and spacing included.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
@@ -12,15 +13,19 @@ from typing import Any
 
 from ..errors import DataError, MissingPartError
 
-LEAVES = set("Name Integer Float Imaginary SimpleString FormattedStringText Operator Empty".split())
-# Fields of LibCST nodes that carry no meaning: those whose name contains one of the first...
-_LAYOUT = tuple(
-    "whitespace lpar rpar comma semicolon lbracket rbracket lbrace rbrace equal dot".split()
-)
-# ...and these.
-_SKIPPED = tuple(
-    "leading_lines lines_after header footer trailing star colon indent encoding".split()
-)
+LEAVES = {
+    "Name",
+    "Integer",
+    "Float",
+    "Imaginary",
+    "SimpleString",
+    "FormattedStringText",
+    "Operator",
+    "Empty",
+}
+# Fields of LibCST nodes that carry no meaning: names that contain one of these, and whole names.
+_LAYOUT = re.compile("whitespace|[lr]par|comma|semicolon|[lr]bracket|[lr]brace|equal|dot")
+_SKIPPED = re.compile("leading_lines|lines_after|header|footer|trailing|star|colon|indent|encoding")
 # Nodes with one child that stand for it.
 _WRAPPERS = ("SimpleStatementLine", "Expr", "Arg", "Element")
 
@@ -82,7 +87,7 @@ def parse(source: str, name: str) -> Tree:
 def _parts(kind: Any) -> tuple[str, ...]:
     """The fields of a LibCST node that carry meaning."""
     names = [item.name for item in fields(kind)]
-    return tuple(n for n in names if not any(word in n for word in _LAYOUT) and n not in _SKIPPED)
+    return tuple(n for n in names if not _LAYOUT.search(n) and not _SKIPPED.fullmatch(n))
 
 
 class _Converter:

@@ -298,7 +298,7 @@ class Probe:
         self.frame(header, raw if fresh else b"")
 
     def evaluate(self, value, field):
-        """Note a loss for each (index, change): a forked copy changes that parameter and goes on."""
+        """Note a loss for each (index, change), from a forked copy with that parameter changed."""
         wanted, self.perturb = self.perturb["changes"], None
         self.pipe.flush()
         sys.stdout.flush()

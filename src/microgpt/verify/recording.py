@@ -98,7 +98,7 @@ class Recording:
         return chosen
 
     def key_of(self, names: tuple[str, ...]) -> str:
-        """The first of the variables that was recorded, with `.data` where it has it; "" for none."""
+        """The first of these variables that was recorded, its `.data` if it has any; else ""."""
         for name in names:
             for key in (f"{name}.data", name):
                 if self.states.get(key):

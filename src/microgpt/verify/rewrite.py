@@ -87,8 +87,8 @@ def replaced(source: str, place: Place, value: int) -> str:
     return text
 
 
-# Cached also because the parser of CPython 3.11 must not run in two threads at once: the two runs of
-# a program take the text that was prepared before they started.
+# Cached also because the parser of CPython 3.11 must not run in two threads at once: the two runs
+# of a program take the text that was prepared before they started.
 @lru_cache(64)
 def with_settings(source: str, steps: int | None, seed: int | None, steps_name: str = "") -> str:
     """The program with that number of steps and that seed, where they are given.

@@ -76,7 +76,7 @@ def error_line(text: str) -> str:
     That is the type and message of the exception that ended it, by the last traceback; else the
     first line that begins with the name of an exception; else the first line that is no warning.
 
-    >>> error_line("Traceback (most recent call last):\n  File 'x', line 1\nOSError: no\nfix: yes\n")
+    >>> error_line("Traceback (most recent call last):\n  File 'x'\nOSError: no\nfix: yes\n")
     'OSError: no'
     """
     lines = text.splitlines()
