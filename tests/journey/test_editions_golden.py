@@ -1,4 +1,4 @@
-"""The editions against the recordings of the original script: whole runs, every loss, every weight after every step.
+"""The editions against whole recorded runs of the original script: every loss, every weight.
 
 The recordings were made from the original at full precision, by another program than `verify`.
 """
