@@ -155,7 +155,8 @@ def test_a_program_cannot_read_or_write_the_users_files(verifier: Verifier, tmp_
     secret = tmp_path / "secret"
     secret.write_text("secret")
     source = f"""
-for path, mode in (({str(secret)!r}, 'r'), ({str(secret)!r}, 'a'), ({str(tmp_path / "new")!r}, 'w')):
+secret, new = {str(secret)!r}, {str(tmp_path / "new")!r}
+for path, mode in ((secret, "r"), (secret, "a"), (new, "w")):
     try:
         open(path, mode).read()
         print('could', mode)
