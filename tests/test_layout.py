@@ -41,13 +41,14 @@ ORDER = """
     progress
     verify
     verify.cage verify.probe verify.rewrite verify.sandbox verify.engine_program
-    verify.recording
+    verify.floats verify.cases verify.recording
     verify.compare verify.programs
-    verify.gradients verify.verifier
-    verify.exported
+    verify.verdict verify.gradients
+    verify.verifier verify.exported
     journey.form journey.steps journey.syntax
     journey.analyze
     journey.ledger
+    journey.editions
     journey.gist journey.remind
     commands
     commands.train commands.strings commands.inspect commands.bench commands.export commands.serve
