@@ -1,9 +1,11 @@
-"""What the tests share: golden figures, the folder beside the project, tiny models, required parts."""
+"""What the tests share: recorded runs, the folder beside the project, tiny models, required parts."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import sys
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,12 +23,25 @@ SHARED = ROOT.parent / "shared"
 NAMES = ROOT / "src" / "microgpt" / "data" / "names.txt"
 EDITIONS = ROOT / "src" / "microgpt" / "editions"
 
+# Tools that pip installed beside this Python are found, whether or not its environment is activated.
+TOOLS = str(Path(sys.executable).parent)
+if TOOLS not in os.environ.get("PATH", "").split(os.pathsep):
+    os.environ["PATH"] = os.pathsep.join([TOOLS, os.environ.get("PATH", os.defpath)])
+
 
 def skip_or_fail(part: str, why: str) -> None:
-    """Skip with the reason; fail where MICROGPT_REQUIRE lists the part."""
+    """Skip with the reason; fail where MICROGPT_REQUIRE lists the part. Works at import too."""
     if part in os.environ.get("MICROGPT_REQUIRE", "").split(","):
         pytest.fail(f"{part} is required here: {why}")
-    pytest.skip(why)
+    pytest.skip(why, allow_module_level=True)
+
+
+def need(module: str, part: str, why: str) -> Any:
+    """The module, imported; where it is missing the test skips or, if the part is required, fails."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return skip_or_fail(part, why)
 
 
 @pytest.fixture

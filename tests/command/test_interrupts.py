@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import need
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, in_child, session, start
 
 from microgpt import MicroGPT, checkpoint, cli, corpus
@@ -285,9 +286,7 @@ def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
 
 
 def test_a_run_goes_on_with_the_engine_that_began_it(folder):
-    pytest.importorskip(
-        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
-    )
+    need("microgpt._native", "native", "the compiled module was not built: no C++ compiler")
     words = ["train", "list.txt", "-q", "--samples=0", "--n-embd=8", "--n-head=2", "--steps=40"]
     assert cli.main([*words, "--engine=fast", "-o", "whole.safetensors"]) == 0
     part = Session.start(

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import golden
+from conftest import golden, need, skip_or_fail
 from helpers import recorded_start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,11 +26,9 @@ from microgpt.engines import Engine, State, available
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, StoppedError
 
-_native = pytest.importorskip(
-    "microgpt._native", reason="the compiled module was not built: no C++ compiler"
-)
+_native = need("microgpt._native", "native", "the compiled module was not built: no C++ compiler")
 if not hasattr(_native, "Fast"):
-    pytest.skip("the compiled module was built without the fast engine", allow_module_level=True)
+    skip_or_fail("native", "the compiled module was built without the fast engine")
 from microgpt.engines.exact import ExactEngine  # noqa: E402
 from microgpt.engines.fast import FastEngine  # noqa: E402
 
