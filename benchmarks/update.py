@@ -1,8 +1,8 @@
 """Measure this machine into results.json, and write the tables of README and docs/speed.md from that file.
 
-python benchmarks/update.py            measure, write results.json, rewrite the tables
+python benchmarks/update.py            measure, write results.json, add to history.jsonl, rewrite the tables
 python benchmarks/update.py --tables   rewrite the tables from the figures kept
---peer NAME=COMMAND                    also time this command, as `microgpt bench` does; as often as wanted
+--peer NAME=COMMAND                    also time this command, as `microgpt bench` does; may be repeated
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import history
 import quality
 from fast_tables import bars, fast_figures, number
 
@@ -41,6 +42,7 @@ def main() -> None:
         results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        history.append()
     for path, text in texts(json.loads(RESULTS.read_text())).items():
         path.write_text(text)
 
