@@ -1,6 +1,6 @@
 """Measure the page and the HTTP interface.
 
-Reports the size of the page, the time of 1,000 steps in Chromium, and requests of /v1/sample per second.
+Reports the size of the page, the time of 1,000 steps in Chromium, and the rate of /v1/sample.
 
     python benchmarks/browser.py [--runs 7] [--requests 2000]      prints one JSON object
 
@@ -36,7 +36,7 @@ SAMPLE = {"n": 20, "seed": 7}
 
 
 def page_seconds(runs: int, folder: Path) -> dict[str, float]:
-    """Seconds of 1,000 reference steps in the page's worker, and from opening the page to samples."""
+    """Seconds of 1,000 reference steps in the page's worker, and from opening to samples."""
     path = folder / "page.html"
     path.write_text(
         assembly.page_html({"lists": assembly.built_in_lists(), "model": None}), encoding="utf-8"

@@ -4,9 +4,9 @@
 
 Times are CPU times of one thread. Where two threads are compared, they are wall times.
 The engines take turns, so that other work on the machine disturbs all of them alike.
-The operations counted are those of forward and backward for the given shapes. Sharing of prefixes does
-not reduce the count, and Adam is not counted. The peak of a core is the best of the measurements before
-and after each comparison. Writes no file.
+The operations counted are those of forward and backward for the given shapes. Sharing of prefixes
+does not reduce the count, and Adam is not counted. The peak of a core is the best of the measurements
+before and after each comparison. Writes no file.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def work(config: Config, vocab_size: int, batches: Sequence[Batch]) -> float:
 def contenders(
     config: Config, vocab_size: int, parameters: array[float], compiled: bool
 ) -> list[Contender]:
-    """The fast engine on each instruction set, and the others; slow ones run a share of the batches."""
+    """The fast engine on each instruction set, and others. Slow ones run fewer batches."""
     found = []
     for isa in _native.fast_isas():
         make = lambda isa=isa: FastTrainer(config, vocab_size, parameters, 1, isa)  # noqa: E731
@@ -143,7 +143,7 @@ def race(
     runs: int,
     clock: Callable[[], float],
 ) -> None:
-    """Time each contender in turn, in rounds. A first run of each is not timed and gives its losses."""
+    """Time each contender in turn, in rounds. An untimed first run gives its losses."""
     ready = []
     for one in entered:
         some = batches[: max(4, round(one.share * len(batches)))]
@@ -226,7 +226,7 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
 
 
 def two_threads(rounds: int) -> dict[str, Any]:
-    """Wall microseconds per document with one and two threads. Meaningful only on an idle machine."""
+    """Wall microseconds per document with one and two threads, for an idle machine."""
     config = Config(n_embd=64, batch_size=64)
     session, parameters, vocab_size = start(config)
     batches = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-# Targets, by n_embd with batch size 16: the share of the core's peak, and how many times faster than
-# PyTorch eager.
+# Targets, by n_embd with batch size 16: the share of the core's peak, and how many times faster
+# than PyTorch eager.
 SHARES = {16: 0.55, 32: 0.69, 64: 0.80, 128: 0.84}
 TIMES_PYTORCH = {16: 50, 128: 4}
 

@@ -3,8 +3,8 @@
     python benchmarks/growth.py               measure, write growth.json and docs/growth.svg
     python benchmarks/growth.py --plot        draw from the figures kept
 
-Every setting runs in a process of its own, on one thread. Seconds are CPU time per step, the least of
-several runs. Bytes are the process's peak minus what Python and its modules take.
+Every setting runs in a process of its own, on one thread. Seconds are CPU time per step, the least
+of several runs. Bytes are the process's peak minus what Python and its modules take.
 Needs Linux and matplotlib.
 """
 
@@ -29,8 +29,8 @@ from microgpt.training import Session
 
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "growth.json", HERE.parent / "docs" / "growth.svg"
-# Each size varies by a factor of 16 or more while the others stay as in BASE. Documents fill the block;
-# their characters are random.
+# Each size varies by a factor of 16 or more while the others stay as in BASE. Documents fill the
+# block; their characters are random.
 BASE = {"n_embd": 64, "n_layer": 2, "block_size": 16, "vocab_size": 64, "batch_size": 16}
 SWEEPS = {
     "n_embd": (16, 32, 64, 128, 256, 512),
@@ -130,7 +130,7 @@ def engine_bytes(config: Config, vocab_size: int) -> float:
     """Bytes of the engine's arrays.
 
     In float32: weights (matrices in two layouts), gradients, two moments, and activations.
-    In float64: the state that Python hands over. Activations are computed in portions of about 8 MB.
+    In float64: the state that Python hands over. Activations come in portions of 8 MB.
     """
     n, count = config.n_embd, config.parameter_count(vocab_size)
     matrices = 12 * config.n_layer * n * n + vocab_size * n

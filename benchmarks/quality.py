@@ -1,13 +1,14 @@
-"""Measure validation loss against seconds of training for every preset, with n-grams for comparison.
+"""Measure validation loss against seconds of training for every preset, and for n-grams.
 
     python benchmarks/quality.py                          the built-in names
     python benchmarks/quality.py surnames=FILE ...        these lists too
     python benchmarks/quality.py --plot                   draw from the figures kept
 
 1,000 documents of each list are held out: those that `microgpt train --held-out` holds out with the
-default seed. In a list with duplicates, such as the names, some of them also occur in the training set.
+default seed. In a list with duplicates, such as the names, some also occur in the training set.
 The table therefore also shows the loss on the held-out documents that do not.
-The fast engine runs with the number of threads that it chooses. Seconds are wall time of training alone.
+The fast engine runs with the number of threads that it chooses.
+Seconds are wall time of training alone.
 The first list is evaluated about 30 times during training, for the curve.
 Writes quality.json and docs/quality.svg, for which it needs matplotlib.
 """
@@ -29,7 +30,7 @@ from microgpt.training import Session
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "quality.json", HERE.parent / "docs" / "quality.svg"
 HELD_OUT, LOOKS = 1000, 30
-# "held out": loss on all held-out documents; "unseen": on those that do not occur in the training set
+# "held out": loss on all held-out documents; "unseen": on those not in the training set
 Losses = dict[str, float]
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/threads.py [--seconds 1]
 
-Prints wall times with one and two threads, and the work of a step as `Engine::threads_for` counts it.
+Prints wall times with one and two threads, and the work of a step as `Engine::threads_for` counts.
 kWorthHelpers in the fast engine should be the work at which two threads begin to be faster.
 Writes no file.
 """
