@@ -5,7 +5,7 @@
 Times are CPU times of one thread. Where two threads are compared, they are wall times.
 The engines take turns, so that other work on the machine disturbs all of them alike.
 The operations counted are those of forward and backward for the given shapes. Sharing of prefixes
-does not reduce the count, and Adam is not counted. The peak of a core is the best of the measurements
+does not reduce the count, and Adam is not counted. The peak of a core is the best measurement made
 before and after each comparison. Writes no file.
 """
 
