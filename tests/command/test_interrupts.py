@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import need
+from conftest import need, sizes
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, in_child, session, start
 
 from microgpt import MicroGPT, checkpoint, cli, corpus
@@ -65,7 +65,7 @@ def uninterrupted(steps: int) -> tuple[list[str], bytes]:
 # ---- R1: kill -9 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kills", [200, pytest.param(5_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", sizes(20, 200, 5_000))
 def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(folder, kills):
     """Each child resumes, trains and saves every step, and is killed at a random moment; a finished run begins anew."""
     losses, whole = uninterrupted(60)

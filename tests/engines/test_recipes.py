@@ -151,6 +151,7 @@ def test_muons_direction_of_nothing_is_nothing() -> None:
     assert muon.direction([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) == [[0.0, 0.0]] * 3
 
 
+@pytest.mark.proof
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )

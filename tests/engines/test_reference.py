@@ -12,7 +12,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, skip_or_fail, tokens_of
+from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, sizes, skip_or_fail, tokens_of
 
 from microgpt import reference
 from microgpt.config import Config
@@ -38,9 +38,10 @@ def run_golden(name: str, engine: str, steps: int) -> Session:
     return session
 
 
+@pytest.mark.parametrize("times", sizes(1, 10))
 @pytest.mark.parametrize("name", GOLDENS)
-def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str) -> None:
-    run_golden(name, "scalar", GOLDENS[name][1])
+def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str, times: int) -> None:
+    run_golden(name, "scalar", times * GOLDENS[name][1])
 
 
 @pytest.mark.soak
