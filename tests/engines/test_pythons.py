@@ -1,4 +1,4 @@
-"""Every CPython from 3.11 on that this machine has computes the same bits."""
+"""Every CPython of this machine, from 3.11 on, computes the same bits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import HERE, golden
+from conftest import HERE, golden, skip_or_fail
 from journey_pythons import available
 from native_build import build, can_build
 
@@ -58,20 +58,24 @@ def test_this_python_computes_the_golden_bits() -> None:
     assert digest == expected.params_sha256[11]
 
 
+@pytest.mark.proof
 def test_every_other_python_of_this_machine_computes_the_same_bits() -> None:
     ours = outcome(sys.executable)
     for version, python in others().items():
         assert outcome(python) == ours, version
 
 
+@pytest.mark.proof
 def test_one_build_for_the_stable_abi_computes_the_same_bits_on_every_python_from_3_12_on(
     tmp_path: Path,
 ) -> None:
     newer = {
         version: python for version, python in others().items() if int(version.split(".")[1]) >= 12
     }
-    if not newer or not can_build():
-        pytest.skip("needs a CPython from 3.12 on, cmake, a C++ compiler and nanobind")
+    if not newer:
+        pytest.skip("this machine has no CPython from 3.12 on")
+    if not can_build():
+        skip_or_fail("native", "building needs cmake, a C++ compiler and nanobind")
     module = build(tmp_path, "-DMICROGPT_ISAS=avx2", python=next(iter(newer.values())))
     assert "abi3" in module.name
     ours = outcome(sys.executable)

@@ -236,6 +236,7 @@ def test_two_hosts_are_refused(here: Live) -> None:
     assert answer.split()[1] in (b"400", b"421")
 
 
+@pytest.mark.proof
 def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -> None:
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer

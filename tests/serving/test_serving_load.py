@@ -73,6 +73,7 @@ def trickle(here: Live, pieces: list[bytes]) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", ["silent", "headers", "body", "second request"])
 def test_slow_clients_are_closed_at_the_deadline(hasty: Live, kind: str) -> None:
     head = f"POST /v1/score HTTP/1.1\r\nHost: 127.0.0.1:{hasty.port}\r\nContent-Type: application/json\r\n".encode()
@@ -112,6 +113,7 @@ def test_bodies_above_1_mib_are_413(here: Live, framing: bytes) -> None:
         assert connection.recv(1000).split()[1] in (b"413", b"400")
 
 
+@pytest.mark.proof
 def test_health_answers_beside_200_silent_connections(here: Live) -> None:
     silent = [socket.create_connection(("127.0.0.1", here.port), 20) for _ in range(200)]
     try:
@@ -255,6 +257,7 @@ def ask_health(port: int) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.proof
 def test_200_greedy_clients_are_closed_and_take_neither_memory_nor_time(model_path: Path) -> None:
     hold_against(model_path, 2.0)
 
@@ -267,6 +270,7 @@ def test_200_greedy_clients_are_closed_within_11_s(model_path: Path) -> None:
 # ---- R23: many, and gone ----
 
 
+@pytest.mark.proof
 def test_32_parallel_seeded_requests_equal_the_command_line(here: Live, model_path: Path) -> None:
     def ask(seed: int) -> list[str]:
         status, found, _ = here.ask("POST", "/v1/sample", {"n": 5, "seed": seed})
@@ -319,6 +323,7 @@ def busy(request: pytest.FixtureRequest) -> Iterator[Live]:
         yield found
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("kind", BUSY)
 def test_work_ends_within_100_ms_of_its_clients_leaving(
     busy: Live, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -341,6 +346,7 @@ def reading(request: pytest.FixtureRequest) -> Iterator[Live]:
         yield found
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize(
     "work",
     [("next", "_next", {"prefix": LETTERS * 63}), ("explain", "_explain", {"text": LETTERS * 64})],
@@ -425,6 +431,7 @@ def test_a_job_that_takes_too_long_is_given_up(here: Live, monkeypatch: pytest.M
 # ---- R24: the end ----
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("streaming", [False, True])
 def test_signals_end_the_server_within_two_seconds(number: signal.Signals, streaming: bool) -> None:
