@@ -142,7 +142,7 @@ def test_a_run_is_not_resumed_with_other_documents_or_settings(folder, capsys):
 # ---- R9: SIGINT and SIGTERM -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("moments", sizes(2, 6, 100))
 def test_a_signal_saves_the_state_and_it_can_be_resumed(folder, moments):
     rng, steps = random.Random(9), 400
     losses, content = uninterrupted(steps)
