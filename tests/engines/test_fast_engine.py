@@ -100,6 +100,7 @@ def check_gradients(
     assert relative(found, true) <= 1e-5 + 1e-6 / max(true_loss, 1e-6)
 
 
+@pytest.mark.proof
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -337,6 +338,7 @@ def test_a_start_of_no_tokens_or_too_many_is_refused_by_every_engine(
         )
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("threads", [1, 2])
 def test_stop_is_asked_every_few_milliseconds_and_leaves_no_trace_of_the_step(threads: int) -> None:
     config = Config(

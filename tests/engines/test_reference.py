@@ -64,6 +64,7 @@ def test_reference_as_a_script_prints_the_original_scripts_first_lines() -> None
     ]
 
 
+@pytest.mark.proof
 def test_reference_run_with_few_steps_prints_the_original_scripts_stdout(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -80,6 +81,7 @@ def test_reference_as_a_script_prints_the_original_scripts_whole_stdout() -> Non
     assert hashlib.sha256(output).hexdigest() == golden("us-names-2018").stdout_sha256
 
 
+@pytest.mark.proof
 def test_reference_prints_what_the_original_script_itself_prints_now(
     shared: Path, tmp_path: Path
 ) -> None:
