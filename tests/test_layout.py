@@ -144,11 +144,15 @@ def test_every_file_begins_with_what_it_is_for() -> None:
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
-    program = (
-        "import sys\nheavy = {'numpy','torch','rich','shtab','safetensors'}\nfrom microgpt.cli import main\nfrom microgpt import MicroGPT\n"
-        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
-        "print(*sorted({m.split('.')[0] for m in sys.modules} & heavy))"
-    )
+    program = """
+import sys
+from microgpt.cli import main
+from microgpt import MicroGPT
+try: main(["train", "--help"])
+except SystemExit: pass
+loaded = {name.split(".")[0] for name in sys.modules}
+print(*sorted(loaded & {"numpy", "torch", "rich", "shtab", "safetensors"}))
+"""
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
