@@ -1,4 +1,4 @@
-"""What the tests share: recorded runs, the folder beside the project, tiny models, required parts."""
+"""What the tests share: recorded runs, the folder ../shared, tiny models, required parts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SHARED = ROOT.parent / "shared"
 NAMES = ROOT / "src" / "microgpt" / "data" / "names.txt"
 EDITIONS = ROOT / "src" / "microgpt" / "editions"
 
-# Tools that pip installed beside this Python are found, whether or not its environment is activated.
+# Finds tools that pip installed beside this Python even where its environment is not activated.
 TOOLS = str(Path(sys.executable).parent)
 if TOOLS not in os.environ.get("PATH", "").split(os.pathsep):
     os.environ["PATH"] = os.pathsep.join([TOOLS, os.environ.get("PATH", os.defpath)])
@@ -37,7 +37,7 @@ def skip_or_fail(part: str, why: str) -> None:
 
 
 def need(module: str, part: str, why: str) -> Any:
-    """The module, imported; where it is missing the test skips or, if the part is required, fails."""
+    """Import the module. If it is missing, skip the test, or fail it where the part is required."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -54,7 +54,7 @@ def shared() -> Path:
 
 @dataclass(frozen=True)
 class Golden:
-    """One recording of the original script: its data, settings, and what it computed at full precision."""
+    """One recording of the original script: data, settings, and what it computed, to the bit."""
 
     name: str
     data: Path
@@ -75,7 +75,7 @@ class Golden:
         ]
 
 
-# name -> (data file, steps of a quick run of the scalar engine). The exact engine repeats whole runs.
+# name -> (data file, steps that the scalar engine repeats). The exact engine repeats whole runs.
 GOLDENS = {"two-layers": (NAMES, 4), "long": (HERE / "data" / "long.txt", 1), "seed7": (NAMES, 2)}
 GOLDENS |= {"cities": (HERE / "data" / "cities.txt", 2), "us-names-2018": (NAMES, 2)}
 GOLDENS |= {"makemore-names": (SHARED / "data" / "makemore-names.txt", 2)}

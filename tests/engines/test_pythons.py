@@ -16,7 +16,8 @@ LOAD = """
 import importlib.machinery, importlib.util, sys
 if sys.argv[2]:
     loader = importlib.machinery.ExtensionFileLoader("microgpt._native", sys.argv[2])
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("microgpt._native", loader))
+    spec = importlib.util.spec_from_loader("microgpt._native", loader)
+    module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
     sys.modules["microgpt._native"] = module
 """
@@ -25,8 +26,10 @@ import hashlib, json, sys
 from microgpt.config import Config
 from microgpt.corpus import read
 from microgpt.training import Session
-session = Session.start(Config(n_layer=2, n_embd=8, n_head=2, block_size=8, num_steps=40), read([]), sys.argv[1])
-losses = [step.loss.hex() for block in session.run(lambda: session.step >= 12, every=1) for step in block]
+config = Config(n_layer=2, n_embd=8, n_head=2, block_size=8, num_steps=40)
+session = Session.start(config, read([]), sys.argv[1])
+blocks = session.run(lambda: session.step >= 12, every=1)
+losses = [step.loss.hex() for block in blocks for step in block]
 digest = hashlib.sha256(session.engine.state().parameters.tobytes()).hexdigest()
 print(json.dumps([sys.version.split()[0], losses, digest, session.draws.coins(2).tolist()]))
 """
