@@ -41,7 +41,7 @@ TESTS = {
         "tests/serving/test_serving_load.py",
         "-k=not greedy and not 200_silent and not reading and not slow_clients",
     ],
-    "verify/compare.py": ["tests/verify/test_compare.py", "tests/verify/test_verify.py"],
+    "verify/compare.py": ["tests/verify/test_compare.py"],
     "verify/cage.py": ["tests/verify/test_verify_hostile.py"],
     "sampling.py": ["tests/model/test_sampling.py", "tests/engines/test_windows.py"],
 }

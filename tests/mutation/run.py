@@ -35,7 +35,7 @@ sys.meta_path[:] = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__n
 
 def tests_fail(file: str, copy: Path) -> bool:
     """Whether a test of that file fails with the package in `copy`."""
-    path = os.pathsep.join([str(copy), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=60"]
     command += ["-m", "not soak", *TESTS[file]]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -79,7 +79,7 @@ def main() -> int:
         (copy / "sitecustomize.py").write_text(SITE)
         for file in dict.fromkeys(fault.file for fault in chosen):
             if tests_fail(file, copy):
-                sys.exit(f"the tests of {file} fail without any fault")
+                sys.exit(f"the tests of {file} fail without any fault; run them by themselves first")
         for fault in chosen:
             began = time.monotonic()
             alive, name = survives(fault, copy), f"{fault.file}: {fault.breaks}"
