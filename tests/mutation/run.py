@@ -33,8 +33,8 @@ sys.meta_path[:] = [f for f in sys.meta_path if "ScikitBuild" not in type(f).__n
 """
 
 
-def tests_fail(file: str, copy: Path) -> bool:
-    """Whether a test of that file fails with the package in `copy`."""
+def failure(file: str, copy: Path) -> str:
+    """What pytest says if a test of that file fails with the package in `copy`; else ""."""
     path = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=60"]
     command += ["-m", "not soak", *TESTS[file]]
@@ -44,10 +44,10 @@ def tests_fail(file: str, copy: Path) -> bool:
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SECONDS
         )
     except subprocess.TimeoutExpired:
-        return True
+        return f"the tests took more than {SECONDS} s"
     if done.returncode not in (0, 1, 2):
         sys.exit(f"the tests of {file} could not be run:\n{done.stdout}{done.stderr}")
-    return done.returncode != 0
+    return done.stdout if done.returncode else ""
 
 
 def survives(fault: Fault, copy: Path) -> bool:
@@ -58,7 +58,7 @@ def survives(fault: Fault, copy: Path) -> bool:
         sys.exit(f"{fault.file}: {fault.old!r} occurs {before.count(fault.old)} times, not once")
     target.write_text(before.replace(fault.old, fault.new))
     try:
-        return not tests_fail(fault.file, copy)
+        return not failure(fault.file, copy)
     finally:
         target.write_text(before)
 
@@ -78,8 +78,8 @@ def main() -> int:
         shutil.copytree(PACKAGE, copy / "microgpt", ignore=shutil.ignore_patterns("__pycache__"))
         (copy / "sitecustomize.py").write_text(SITE)
         for file in dict.fromkeys(fault.file for fault in chosen):
-            if tests_fail(file, copy):
-                sys.exit(f"the tests of {file} fail without any fault; run them by themselves first")
+            if said := failure(file, copy):
+                sys.exit(f"{said}\nthe tests of {file} fail without any fault")
         for fault in chosen:
             began = time.monotonic()
             alive, name = survives(fault, copy), f"{fault.file}: {fault.breaks}"
