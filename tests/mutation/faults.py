@@ -34,6 +34,7 @@ TESTS = {
         "tests/serving/test_guard.py",
         "tests/serving/test_serving.py",
         "tests/serving/test_serving_load.py",
+        "-m=not soak",  # a deadline is tested in `make proof`
         "-k=not page_of_another and (test_serving.py or test_guard or slow or bodies or queue)",
     ],
     "serving/jobs.py": [
@@ -42,7 +43,7 @@ TESTS = {
         "-k=test_jobs or queue or too_long",
     ],
     "verify/compare.py": ["tests/verify/test_compare.py"],
-    "verify/cage.py": ["tests/verify/test_verify_hostile.py"],
+    "verify/cage.py": ["tests/verify/test_verify_hostile.py", "-m=not soak"],
     "sampling.py": ["tests/model/test_sampling.py", "tests/engines/test_windows.py"],
 }
 

@@ -37,7 +37,7 @@ def failure(file: str, copy: Path) -> str:
     """What pytest says if a test of that file fails with the package in `copy`; else ""."""
     path = os.pathsep.join(filter(None, [str(copy), os.environ.get("PYTHONPATH")]))
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--timeout=60"]
-    command += ["-m", "not soak", *TESTS[file]]
+    command += TESTS[file]
     environment = {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     try:
         done = subprocess.run(
