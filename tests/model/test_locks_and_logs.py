@@ -70,6 +70,33 @@ def test_a_lock_on_a_file_that_was_replaced_meanwhile_is_taken_again(
         assert held_by_another(path)
 
 
+def test_a_lock_names_its_owner_alone_whatever_a_killed_owner_left(tmp_path: Path) -> None:
+    beside = tmp_path / ".model.lock"
+    beside.write_text("4194304 and more that was left")
+    with files.lock(tmp_path / "model"):
+        assert beside.read_text() == str(os.getpid())
+
+
+class Trap(Watched):
+    """Puts a file in place of the temporary file after the writer has removed what was there."""
+
+    def after(self, number: int, name: str, args: Any, result: Any) -> None:
+        if name == "unlink" and not os.path.exists(args[0]):
+            Path(args[0]).write_text("of others")
+
+
+def test_a_file_that_appears_in_place_of_the_temporary_file_is_not_written_into(
+    tmp_path: Path,
+) -> None:
+    path, temporary = tmp_path / "model", tmp_path / ".model.tmp"
+    temporary.write_text("left by a killed run")
+    system: Any = Trap()
+    with pytest.raises(OutputError):
+        files.write(path, b"data", system=system)
+    assert temporary.read_text() == "of others"
+    assert not path.exists()
+
+
 class Calls(Watched):
     """Names of the calls, in order; fsync fails with `error` if it is given."""
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from helpers import checkpoint_after, forged, opened, sealed
 
-from microgpt.checkpoint import from_bytes, to_bytes
+from microgpt.checkpoint import HEADER_LIMIT, from_bytes, to_bytes
 from microgpt.errors import CheckpointError
 
 
@@ -70,3 +70,11 @@ def test_a_hash_of_another_form_is_refused(data: bytes, sha256: str) -> None:
     text += b" " * (-len(text) % 8)
     with pytest.raises(CheckpointError, match="SHA-256"):
         from_bytes(len(text).to_bytes(8, "little") + text + payload)
+
+
+def test_a_header_longer_than_the_limit_is_refused(data: bytes) -> None:
+    header, payload = opened(data)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    assert from_bytes(sealed(text.ljust(HEADER_LIMIT), payload))
+    with pytest.raises(CheckpointError, match="header"):
+        from_bytes(sealed(text.ljust(HEADER_LIMIT + 8), payload))

@@ -23,8 +23,14 @@ def here() -> Iterator[Live]:
         yield server
 
 
-def status_of(path: str, query: bytes = b"", *authorization: bytes) -> int:
-    """The status of a GET request to a guard that wants TOKEN; 200 if it lets the request pass."""
+def answer_to(
+    method: str,
+    path: str,
+    headers: list[tuple[bytes, bytes]],
+    query: bytes = b"",
+    token: str | None = None,
+) -> int:
+    """The status of a request to a guard on port 8000; 200 if it lets the request pass."""
     sent: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -37,10 +43,15 @@ def status_of(path: str, query: bytes = b"", *authorization: bytes) -> int:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(b"host", b"example.org"), *((b"authorization", value) for value in authorization)]
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": query}
-    asyncio.run(guard.Guard(app, 8000, TOKEN)(scope | {"headers": headers}, receive, send))
+    scope = {"type": "http", "method": method, "path": path, "query_string": query}
+    asyncio.run(guard.Guard(app, 8000, token)(scope | {"headers": headers}, receive, send))
     return int(sent[0]["status"])
+
+
+def status_of(path: str, query: bytes = b"", *authorization: bytes) -> int:
+    """The status of a GET request to a guard that wants TOKEN."""
+    headers = [(b"host", b"example.org"), *((b"authorization", value) for value in authorization)]
+    return answer_to("GET", path, headers, query, TOKEN)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +69,13 @@ def test_the_token_passes_as_a_header_everywhere_and_as_a_query_only_for_the_pag
     assert status_of("/healthz", b"token=" + TOKEN.encode()) == 401
     assert status_of("/v1/sample", b"token=" + TOKEN.encode()) == 401
     assert status_of("/healthz") == status_of("/", b"token=") == status_of("/") == 401
+
+
+@pytest.mark.parametrize("hosts", [[], ["localhost:8000", "evil.example"], ["localhost:8000"] * 2])
+def test_a_request_names_exactly_one_host(hosts: list[str]) -> None:
+    headers = [(b"host", host.encode()) for host in hosts]
+    assert answer_to("GET", "/healthz", headers) == 421
+    assert answer_to("GET", "/healthz", [(b"host", b"localhost:8000")]) == 200
 
 
 def is_open(connection: socket.socket, wait: float) -> bool:
