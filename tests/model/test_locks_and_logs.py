@@ -133,3 +133,34 @@ def test_a_log_into_a_pipe_has_nothing_to_sync(tmp_path: Path) -> None:
     system: Any = Calls(errno.EINVAL)
     files.Log(tmp_path / "log", system=system).close()
     assert system.names == ["open", "fsync", "close"]
+
+
+def test_a_new_log_begins_empty_and_one_that_goes_on_keeps_what_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    path.write_text("one\ntwo\nthree\n")
+    log = files.Log(path, keep=len("one\ntwo\n"))
+    log.write("four\n")
+    log.close()
+    assert path.read_text() == "one\ntwo\nfour\n"
+    log = files.Log(path)
+    log.write("five\n")
+    log.close()
+    assert path.read_text() == "five\n"
+
+
+def test_only_files_of_ours_are_replaced_without_force(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def ours(start: bytes) -> bool:
+        return start.startswith(b"ours")
+
+    files.require_replaceable(path, ours, False)  # there is none
+    path.write_text("ours, an older one")
+    files.require_replaceable(path, ours, False)
+    for content in ("", "of others"):
+        path.write_text(content)
+        files.require_replaceable(path, ours, True)
+        with pytest.raises(OutputError, match="not written by microgpt"):
+            files.require_replaceable(path, ours, False)
+    with pytest.raises(OutputError):
+        files.require_replaceable(tmp_path, ours, False)

@@ -78,3 +78,14 @@ def test_a_header_longer_than_the_limit_is_refused(data: bytes) -> None:
     assert from_bytes(sealed(text.ljust(HEADER_LIMIT), payload))
     with pytest.raises(CheckpointError, match="header"):
         from_bytes(sealed(text.ljust(HEADER_LIMIT + 8), payload))
+
+
+@pytest.mark.parametrize("change", [8, -8, 1])
+def test_a_payload_of_another_size_is_refused_though_its_hash_fits(
+    data: bytes, change: int
+) -> None:
+    header, payload = opened(data)
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    changed = payload + bytes(change) if change > 0 else payload[:change]
+    with pytest.raises(CheckpointError):
+        from_bytes(sealed(text + b" " * (-len(text) % 8), changed))
