@@ -89,3 +89,9 @@ def test_a_payload_of_another_size_is_refused_though_its_hash_fits(
     changed = payload + bytes(change) if change > 0 else payload[:change]
     with pytest.raises(CheckpointError):
         from_bytes(sealed(text + b" " * (-len(text) % 8), changed))
+
+
+@pytest.mark.parametrize("names", [["a"], ["ab"], ["abc"], ["abcd", "efgh"], ["é" * 3 + "ö"]])
+def test_the_tensors_begin_at_a_multiple_of_eight_bytes(names: list[str]) -> None:
+    data = to_bytes(checkpoint_after(1, names=names, n_embd=1, n_head=1, block_size=2))
+    assert int.from_bytes(data[:8], "little") % 8 == 0
