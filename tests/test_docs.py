@@ -48,6 +48,28 @@ def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
     assert codes | {"0", "1", "129", "130", "141", "143"} == documented
 
 
+def _promises() -> dict[str, str]:
+    """Number of each promise, such as "R1", and the text under its heading."""
+    text = (ROOT / "docs" / "promises.md").read_text().split("\n## Planned")[0]
+    parts = re.split(r"^### (R\d+): .*$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def test_every_promise_that_is_cited_is_documented_and_names_tests_that_exist() -> None:
+    promises = _promises()
+    assert len(promises) == 29
+    for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("test_*.py")]:
+        for number in re.findall(r"\bR[1-9]\d?\b", path.read_text()):
+            assert number in promises, f"{path.name} cites {number}"
+    for number, text in promises.items():
+        held = re.findall(r"^Held by `([^`]+)`: (.*)$", text, flags=re.MULTILINE)
+        assert held or "\nPlanned. " in text, number
+        for file, names in held:
+            source = (ROOT / file).read_text()
+            for name in re.findall(r"`(\w+)`", names):
+                assert f"def {name}(" in source, f"{number}: {file} has no {name}"
+
+
 def test_the_compiled_engines_are_installed_where_they_are_required() -> None:
     if not has_engine("exact"):
         skip_or_fail("native", "the compiled module was not built")
