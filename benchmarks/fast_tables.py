@@ -45,9 +45,9 @@ def number(value: float) -> str:
 
 
 def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
-    """What was asked of the fast engine beside what this machine shows, as a Markdown table.
+    """The fast engine's targets beside what this machine shows, as a Markdown table.
 
-    Judged by the least times: work of others on a shared machine only adds to them. The medians stand beside.
+    Judged by the least times: other work on a shared machine only adds to them.
     """
     races = {race["what"]: {row["engine"]: row for row in race["rows"]} for race in found["races"]}
     isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
@@ -86,7 +86,7 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         two,
         2,
     )
-    lines = ["| what | asked | least time | median | reached |", "|---|---|---|---|---|"]
+    lines = ["| what | target | least time | median | reached |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(
         [

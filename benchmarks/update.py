@@ -25,6 +25,7 @@ RESULTS, README, SPEED = (
     HERE.parent / "docs" / "speed.md",
 )
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
+RACE_MARKS = ("<!-- races: written by make bench -->\n", "<!-- end of races -->\n")
 QUALITY_MARKS = ("<!-- quality: written by make plots -->\n", "<!-- end of quality -->\n")
 
 
@@ -53,8 +54,10 @@ def texts(results: dict[str, Any]) -> dict[Path, str]:
             readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS
         )
     }
+    speed = between_marks(SPEED.read_text(), races(results), *RACE_MARKS)
     if results.get("fast"):
-        found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
+        speed = between_marks(speed, bars(results["machine"], results["fast"]))
+    found[SPEED] = speed
     return found
 
 
@@ -86,8 +89,13 @@ def figures(results: dict[str, Any]) -> str:
         lines.append(
             f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |"
         )
+    return "\n".join([*lines, ""])
+
+
+def races(results: dict[str, Any]) -> str:
+    """Markdown tables of the fast engine beside others, and of page and server."""
     return "\n".join(
-        [*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
+        [*fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
     )
 
 

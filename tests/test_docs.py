@@ -1,15 +1,19 @@
-"""What can be generated is generated: figures in the README stand in a file that `make bench` wrote."""
+"""The documentation is true: tables are generated, links lead somewhere, examples do as shown."""
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import has_engine, skip_or_fail
 
+import microgpt
 from microgpt import engines
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +50,42 @@ def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
         re.findall(r"\d+", " ".join(line.split("|")[1] for line in table.splitlines()[2:] if line))
     )
     assert codes | {"0", "1", "129", "130", "141", "143"} == documented
+
+
+README = (ROOT / "README.md").read_text()
+NAMES = Path(microgpt.__file__).parent / "data" / "names.txt"
+
+
+def test_the_readmes_session_prints_what_it_shows(tmp_path: Path) -> None:
+    if not has_engine("exact"):
+        skip_or_fail("native", "the session was recorded with the exact engine")
+    command = f'microgpt() {{ "{sys.executable}" -m microgpt "$@"; }}; '
+    session = re.search(r"```console\n(.*?)```", README, re.DOTALL)
+    assert session
+    for part in re.split(r"^\$ ", session[1], flags=re.MULTILINE)[1:]:
+        line, shown = part.split("\n", 1)
+        ran = subprocess.run(
+            ["bash", "-c", f"{command}{line} 2>&1"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        rest = ran.stdout
+        for known in filter(None, shown.split("...\n")):  # any lines in between
+            assert known in rest, f"$ {line}\n{ran.stdout}"
+            rest = rest.partition(known)[2]
+        assert not rest or shown.endswith("...\n"), f"$ {line}\n{ran.stdout}"
+
+
+def test_the_readmes_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names.txt").write_text("".join(NAMES.open().readlines()[:1500]))
+    scope: dict[str, object] = {}
+    for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(example, scope)
+    assert (tmp_path / "names.safetensors").exists()
 
 
 def _promises() -> dict[str, str]:
