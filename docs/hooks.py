@@ -1,0 +1,128 @@
+"""Generate the pages of the site that describe the command and the HTTP interface.
+
+MkDocs calls `on_files` before it builds. The pages are made from the parser's own help and from the
+server's OpenAPI description, so they cannot be out of date. Nothing is written to the repository.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+COMMAND, HTTP = "api/command.md", "api/http-reference.md"
+WIDTH = "96"  # columns of a help text
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add the generated pages."""
+    for path, text in ((COMMAND, command_page()), (HTTP, http_page())):
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def help_of(*words: str) -> str:
+    """What `microgpt WORDS --help` prints."""
+    environment = {**os.environ, "COLUMNS": WIDTH, "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "microgpt", *words, "--help"]
+    return subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    ).stdout
+
+
+def verbs_in(text: str) -> list[str]:
+    """The verbs that a help text lists, each four spaces in, below its placeholder."""
+    return re.findall(r"^    ([a-z]+)(?: {2,}|$)", text, flags=re.MULTILINE)
+
+
+def command_page() -> str:
+    """A section for each verb, with its help."""
+    top = help_of()
+    parts = [
+        "# Command line",
+        "This page is made from the parser. `microgpt VERB --help` prints the same text.",
+        _block("microgpt", top),
+    ]
+    for verb in verbs_in(top):
+        text = help_of(verb)
+        parts.append(_block(f"microgpt {verb}", text))
+        if verb == "journey":
+            parts += [_block(f"microgpt {verb} {s}", help_of(verb, s)) for s in verbs_in(text)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _block(name: str, text: str) -> str:
+    return f"## {name}\n\n```text\n{text.rstrip()}\n```"
+
+
+def http_page() -> str:
+    """A section for each route, with the fields of its request and of its answer."""
+    from microgpt.serving.app import create_app
+
+    description = json.loads(json.dumps(create_app(None, "").openapi()))
+    schemas = description["components"]["schemas"]
+    parts = [
+        "# HTTP reference",
+        "This page is made from the server's OpenAPI description, `/openapi.json`. "
+        "[HTTP](http.md) explains how to use it.",
+    ]
+    for path, methods in description["paths"].items():
+        for method, route in methods.items():
+            parts.append(f"## {method.upper()} {path}")
+            request = route.get("requestBody", {}).get("content", {}).get("application/json")
+            if request:
+                parts += _fields("Request", request["schema"], schemas)
+            for kind, answer in route["responses"]["200"].get("content", {}).items():
+                parts += _fields(f"Answer ({kind})", answer.get("schema", {}), schemas)
+    refusals = description["paths"]["/v1/sample"]["post"]["responses"]
+    rows = [f"| {code} | {r['description']} |" for code, r in refusals.items() if code != "200"]
+    parts += ["## Refusals", "\n".join(["| status | meaning |", "|---|---|", *rows])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _fields(title: str, schema: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
+    """A title, the sentence of a schema, and a table of its fields."""
+    if "$ref" in schema:
+        schema = schemas[schema["$ref"].rpartition("/")[2]]
+    rows = ["| field | type | default | range |", "|---|---|---|---|"]
+    for name, field in schema.get("properties", {}).items():
+        default = json.dumps(field["default"]) if "default" in field else ""
+        rows.append(f"| `{name}` | {_type(field)} | {default} | {_range(field)} |")
+    table = ["\n".join(rows)] if len(rows) > 2 else []
+    says = schema.get("description", "").split("\n\n")[0]
+    return [f"**{title}.** {says}".rstrip(), *table]
+
+
+def _type(field: dict[str, Any]) -> str:
+    if "anyOf" in field:
+        return " or ".join(_type(choice) for choice in field["anyOf"])
+    if "enum" in field:
+        return " or ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'])}"
+    if "$ref" in field:
+        return str(field["$ref"].rpartition("/")[2])
+    return str(field.get("type", "any"))
+
+
+def _range(field: dict[str, Any]) -> str:
+    """The bounds of a number, or of a length, in words."""
+    for choice in field.get("anyOf", []):
+        if _range(choice):
+            return _range(choice)
+    words = {
+        "minimum": "from {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "to {}",
+        "exclusiveMaximum": "below {}",
+        "minLength": "at least {} characters",
+        "maxLength": "at most {} characters",
+        "minItems": "at least {} items",
+        "maxItems": "at most {} items",
+    }
+    return " ".join(w.format(f"{field[k]:,}") for k, w in words.items() if k in field)
