@@ -1,6 +1,6 @@
 """Presets: hyper-parameters of better models than the reference's, fitted to a list of documents.
 
-How they were found, and what was tried and did not help: docs/log.md, "Recipes".
+How they were found, and what was tried and did not help: docs/lab/recipes.md.
 """
 
 from __future__ import annotations
