@@ -13,14 +13,14 @@ import subprocess
 import sys
 from typing import Any
 
-from mkdocs.structure.files import File, Files
-
 COMMAND, HTTP = "api/command.md", "api/http-reference.md"
 WIDTH = "96"  # columns of a help text
 
 
-def on_files(files: Files, config: Any) -> Files:
-    """Add the generated pages."""
+def on_files(files: Any, config: Any) -> Any:
+    """Add the generated pages to MkDocs' files."""
+    from mkdocs.structure.files import File
+
     for path, text in ((COMMAND, command_page()), (HTTP, http_page())):
         files.append(File.generated(config, path, content=text))
     return files
@@ -87,15 +87,27 @@ def http_page() -> str:
 
 def _fields(title: str, schema: dict[str, Any], schemas: dict[str, Any]) -> list[str]:
     """A title, the sentence of a schema, and a table of its fields."""
-    if "$ref" in schema:
-        schema = schemas[schema["$ref"].rpartition("/")[2]]
-    rows = ["| field | type | default | range |", "|---|---|---|---|"]
+    schema = _target(schema, schemas)
+    rows = _rows(schema, schemas, "")
+    table = ["\n".join(["| field | type | default | range |", "|---|---|---|---|", *rows])]
+    says = schema.get("description", "").split("\n\n")[0]
+    return [f"**{title}.** {says}".rstrip(), *(table if rows else [])]
+
+
+def _rows(schema: dict[str, Any], schemas: dict[str, Any], prefix: str) -> list[str]:
+    """A row for each field; the fields of a list's objects follow it as `list[].field`."""
+    rows = []
     for name, field in schema.get("properties", {}).items():
         default = json.dumps(field["default"]) if "default" in field else ""
-        rows.append(f"| `{name}` | {_type(field)} | {default} | {_range(field)} |")
-    table = ["\n".join(rows)] if len(rows) > 2 else []
-    says = schema.get("description", "").split("\n\n")[0]
-    return [f"**{title}.** {says}".rstrip(), *table]
+        rows.append(f"| `{prefix}{name}` | {_type(field)} | {default} | {_range(field)} |")
+        inner = _target(field.get("items", {}), schemas)
+        rows += _rows(inner, schemas, f"{prefix}{name}[].")
+    return rows
+
+
+def _target(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
+    """The schema itself, or the one that it refers to."""
+    return schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
 
 def _type(field: dict[str, Any]) -> str:
@@ -106,7 +118,7 @@ def _type(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_type(field['items'])}"
     if "$ref" in field:
-        return str(field["$ref"].rpartition("/")[2])
+        return "object"
     return str(field.get("type", "any"))
 
 

@@ -9,12 +9,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import has_engine, skip_or_fail
 
 import microgpt
-from microgpt import engines
+from microgpt import cli, engines
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,10 +30,14 @@ def test_the_tables_of_the_documentation_are_those_of_the_results_file(
         assert path.read_text() == text
 
 
+GENERATED = {ROOT / "docs" / "api" / name for name in ("command.md", "http-reference.md")}
+
+
 def test_links_between_documents_lead_somewhere() -> None:
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
-            assert (path.parent / target).exists(), f"{path.name}: {target}"
+            place = path.parent / target
+            assert place.exists() or place in GENERATED, f"{path.name}: {target}"
 
 
 def test_exit_codes_of_the_documentation_are_those_of_the_errors() -> None:
@@ -86,6 +91,42 @@ def test_the_readmes_python_examples_run(tmp_path: Path, monkeypatch: pytest.Mon
     for example in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
         exec(example, scope)
     assert (tmp_path / "names.safetensors").exists()
+
+
+def _hooks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module("hooks")
+
+
+def test_the_page_of_the_command_line_has_every_verb_and_flag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    page = _hooks(monkeypatch).command_page()
+    for verb in cli.VERBS:
+        assert f"\n## microgpt {verb}\n" in page
+    for name in ("--steps", "--preset", "--novel", "--level", "--allow-remote"):
+        assert name in page
+
+
+def test_the_page_of_the_http_interface_has_every_route_and_field(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("fastapi")
+    page = _hooks(monkeypatch).http_page()
+    for route in ("GET /healthz", "POST /v1/sample", "POST /v1/train"):
+        assert f"\n## {route}\n" in page
+    for name in ("temperature", "scores[].log_probability", "attention", "learning_rate"):
+        assert f"| `{name}` |" in page
+
+
+def test_every_decision_is_in_the_index_and_answers_four_questions() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "index.md").read_text()
+    for path in folder.glob("*.md"):
+        if path.name != "index.md":
+            assert f"]({path.name})" in index
+            parts = re.findall(r"^\*\*(.*?)\.\*\*", path.read_text(), flags=re.MULTILINE)
+            assert parts == ["Question", "Decision", "Why", "What would change it"], path.name
 
 
 def _promises() -> dict[str, str]:
