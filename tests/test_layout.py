@@ -17,7 +17,10 @@ ROOT = Path(microgpt.__file__).parent
 ORDER = """
     errors reference
     config files
-    randomness tokenizer engines
+    randomness tokenizer
+    engines.contract
+    engines.base engines.registry
+    engines
     engines.compiled engines.muon engines.noise
     engines.scalar engines.exact engines.fast pytorch
     corpus

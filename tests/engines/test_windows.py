@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from microgpt import MicroGPT, checkpoint, sampling
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin, windows
-from microgpt.engines.scalar import draw
+from microgpt.engines.base import draw
 from microgpt.errors import ConfigError
 from microgpt.randomness import Draws
 from microgpt.tokenizer import Tokenizer

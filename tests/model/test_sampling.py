@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import MicroGPT, reference
-from microgpt.engines.scalar import ScalarEngine, draw, truncate
+from microgpt.engines.base import draw, truncate
+from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, DataError
 from microgpt.randomness import Draws
 

@@ -76,7 +76,7 @@ class CompiledEngine:
 
 
 def _rows(numbers: bytes, lengths: list[int], stop: Stop) -> Iterator[list[float]]:
-    """Float64 numbers as rows of these lengths: millions in a large model's attention, so `stop` is asked too."""
+    """Float64 numbers as rows of these lengths. Large models have millions: it asks `stop`."""
     flat, at = array("d", numbers), 0
     for length in lengths:
         if stop():

@@ -1,6 +1,7 @@
 """The compiled float64 engine: every bit as `scalar` computes it, some ten thousand times faster.
 
-A wrapper of `microgpt._native.Exact` that fulfils the contract; the arithmetic is in src/native/exact.hpp.
+A wrapper of `microgpt._native.Exact` that fulfils the contract; the arithmetic is in
+src/native/exact.hpp.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ class ExactEngine(CompiledEngine):
     """
 
     name = "exact"
+    bound = 0.0
 
     def __init__(
         self,
@@ -52,24 +54,26 @@ class ExactEngine(CompiledEngine):
         )
         super().__init__(native, config, vocab_size)
 
+    @classmethod
+    def supports(cls, config: Config) -> bool:
+        """Plain Adam, as in the reference."""
+        return config.plain
+
+    @classmethod
+    def about(cls) -> str:
+        """Instruction set, and how it computes exp, log and pow."""
+        found = _native.about()
+        isa = instruction_set(found["isas"]) or found["isa"]
+        libm = "vector forms that equal it" if found["libm"] == "vector" else "its own functions"
+        return f"compiled for {isa}; exp, log and pow of this libm by {libm}"
+
     def steps(
         self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
     ) -> Run:
         if not self._config.plain:
             raise ConfigError(
-                "the exact engine trains as the reference does, without weight decay, input dropout and Muon",
+                "the engine exact trains without weight decay, input dropout and Muon",
                 where="option engine",
                 fix="engine fast",
             )
         return super().steps(batches, learning_rates, stop)
-
-
-def about() -> str:
-    """What the engine runs on."""
-    found = _native.about()
-    isa = instruction_set(found["isas"]) or found["isa"]
-    libm = "vector forms that equal it" if found["libm"] == "vector" else "its own functions"
-    return f"compiled for {isa}; exp, log and pow of this libm by {libm}"
-
-
-ENGINE = ExactEngine

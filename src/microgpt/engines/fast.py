@@ -1,7 +1,8 @@
 """The compiled float32 engine: batches, SIMD, threads; within float32's rounding of `scalar`.
 
-A wrapper of `microgpt._native.Fast` that fulfils the contract; the arithmetic is in src/native/fast.hpp.
-Not for proofs: its last bits depend on the instruction set (never on the number of threads).
+A wrapper of `microgpt._native.Fast` that fulfils the contract; the arithmetic is in
+src/native/fast.hpp. Not for proofs: its last bits depend on the instruction set (never on the
+number of threads).
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ class FastEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
     A token id outside the vocabulary, and a state of another model's size, are a ValueError.
-    threads: 0 for one, or for all cores where a step is large enough to gain by it; results are the same.
-    isa: instruction set, one of `_native.fast_isas()`; empty for MICROGPT_ISA or the best.
+    threads: 0 for one, or for all cores where a step is large enough to gain by it; results are the
+    same. isa: instruction set, one of `_native.fast_isas()`; empty for MICROGPT_ISA or the best.
     """
 
     name = "fast"
+    bound = 1e-4
 
     def __init__(
         self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = ""
@@ -49,13 +51,15 @@ class FastEngine(CompiledEngine):
         )
         super().__init__(native, config, vocab_size)
 
+    @classmethod
+    def supports(cls, config: Config) -> bool:
+        """Every configuration."""
+        return True
 
-def about() -> str:
-    """What the engine runs on."""
-    known = _native.fast_isas()
-    isa = instruction_set(known) or known[0]
-    also = f" (also {', '.join(name for name in known if name != isa)})" if known[1:] else ""
-    return f"compiled for {isa}{also}; one thread, or all cores where a step gains by it"
-
-
-ENGINE = FastEngine
+    @classmethod
+    def about(cls) -> str:
+        """Instruction set and threads."""
+        known = _native.fast_isas()
+        isa = instruction_set(known) or known[0]
+        also = f" (also {', '.join(name for name in known if name != isa)})" if known[1:] else ""
+        return f"compiled for {isa}{also}; one thread, or all cores where a step gains by it"
