@@ -17,12 +17,13 @@ def fast_figures(found: dict[str, Any] | None) -> list[str]:
     torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
     lines = [
         "",
-        f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak.",
+        f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets: a kernel's share of its own peak.",
     ]
     units = dict.fromkeys(race["unit"] for race in found["races"])
     for unit in units:
         races = [race for race in found["races"] if race["unit"] == unit]
-        head = " | ".join([f"| {unit}", *(race["what"] for race in races)])
+        per = unit.replace(" a ", " per ")
+        head = " | ".join([f"| {per}", *(race["what"] for race in races)])
         lines += ["", head + " |", "|---" * (len(races) + 1) + "|"]
         for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
             found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]

@@ -107,11 +107,11 @@ def browser_figures(found: dict[str, Any] | None) -> list[str]:
     rows = {
         "page without its lists": f"{found['page_bytes']:,} bytes",
         "1,000 reference steps in Chromium": f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s",
-        "engine asked for 20 strings": f"{requests['engine_calls_per_second']:,.0f} a second",
+        "calls of the engine, 20 samples each": f"{requests['engine_calls_per_second']:,.0f} per second",
     }
     for clients in (1, 8):
         r = requests[f"clients_{clients}"]
-        text = f"{r['requests_per_second']:,.0f} a second, p99 {1000 * r['p99_seconds']:.1f} ms"
+        text = f"{r['requests_per_second']:,.0f} per second, p99 {1000 * r['p99_seconds']:.1f} ms"
         rows[f"the same over HTTP, clients: {clients}"] = text
     return [
         "",

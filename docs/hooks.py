@@ -137,4 +137,8 @@ def _range(field: dict[str, Any]) -> str:
         "minItems": "at least {} items",
         "maxItems": "at most {} items",
     }
-    return " ".join(w.format(f"{field[k]:,}") for k, w in words.items() if k in field)
+    return " ".join(w.format(_number(field[k])) for k, w in words.items() if k in field)
+
+
+def _number(value: float) -> str:
+    return f"{int(value) if value == int(value) else value:,}"
