@@ -26,13 +26,27 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def help_of(*words: str) -> str:
-    """What `microgpt WORDS --help` prints."""
+# Run in a process of its own, because the command prepares its streams when it starts.
+_PRINT_HELP = """
+import contextlib, io, json, sys
+from microgpt import cli
+texts = []
+for words in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        cli.main([*words, "--help"])
+    texts.append(out.getvalue())
+print(json.dumps(texts))
+"""
+
+
+def help_of(*verbs: list[str]) -> list[str]:
+    """What `microgpt VERB --help` prints, for each verb (a list of words, [] for none)."""
     environment = {**os.environ, "COLUMNS": WIDTH, "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "microgpt", *words, "--help"]
-    return subprocess.run(
-        command, check=True, capture_output=True, text=True, env=environment
-    ).stdout
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))
+    command = [sys.executable, "-c", _PRINT_HELP, json.dumps(verbs)]
+    ran = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    texts: list[str] = json.loads(ran.stdout)
+    return texts
 
 
 def verbs_in(text: str) -> list[str]:
@@ -42,18 +56,24 @@ def verbs_in(text: str) -> list[str]:
 
 def command_page() -> str:
     """A section for each verb, with its help."""
-    top = help_of()
-    parts = [
-        "# Command line",
-        "This page is made from the parser. `microgpt VERB --help` prints the same text.",
-        _block("microgpt", top),
-    ]
-    for verb in verbs_in(top):
-        text = help_of(verb)
-        parts.append(_block(f"microgpt {verb}", text))
-        if verb == "journey":
-            parts += [_block(f"microgpt {verb} {s}", help_of(verb, s)) for s in verbs_in(text)]
-    return "\n\n".join(parts) + "\n"
+    [top] = help_of([])
+    verbs = [[verb] for verb in verbs_in(top)]
+    texts = help_of(*verbs)
+    for i, text in reversed(list(enumerate(texts))):  # verbs of verbs, such as `journey analyze`
+        inner = [[*verbs[i], verb] for verb in verbs_in(text)]
+        verbs[i + 1 : i + 1] = inner
+        texts[i + 1 : i + 1] = help_of(*inner) if inner else []
+    names = ["microgpt", *(" ".join(["microgpt", *verb]) for verb in verbs)]
+    return (
+        "\n\n".join(
+            [
+                "# Command line",
+                "This page is made from the parser. `microgpt VERB --help` prints the same text.",
+                *map(_block, names, [top, *texts]),
+            ]
+        )
+        + "\n"
+    )
 
 
 def _block(name: str, text: str) -> str:
