@@ -138,7 +138,8 @@ def _promises() -> dict[str, str]:
 
 def test_every_promise_that_is_cited_is_documented_and_names_tests_that_exist() -> None:
     promises = _promises()
-    assert len(promises) == 29
+    last = max(int(number[1:]) for number in promises)
+    assert set(promises) == {f"R{i}" for i in range(1, last + 1) if i != 17}
     for path in [*(ROOT / "src").rglob("*.py"), *(ROOT / "tests").rglob("test_*.py")]:
         for number in re.findall(r"\bR[1-9]\d?\b", path.read_text()):
             assert number in promises, f"{path.name} cites {number}"
