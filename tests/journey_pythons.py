@@ -1,4 +1,4 @@
-"""Which other Pythons this machine has: found on the path and in pyenv's folder, asked for their version."""
+"""Which other Pythons this machine has, on the path and in pyenv's folder."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from microgpt.engines.exact import ExactEngine
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import StoppedError
 
-EXAMPLES = int(os.environ.get("MICROGPT_TEST_EXAMPLES", "200"))
+EXAMPLES = int(os.environ.get("MICROGPT_TEST_EXAMPLES", "25"))
 
 
 def bits(numbers: Any) -> bytes:
@@ -159,6 +159,13 @@ def test_random_models_have_the_scalar_engines_bits(case: Case) -> None:
     check(case)
 
 
+@pytest.mark.proof
+@settings(LASTING, max_examples=200)
+@given(cases(budget=4_000))
+def test_two_hundred_random_models_have_the_scalar_engines_bits(case: Case) -> None:
+    check(case)
+
+
 def test_a_gradient_that_is_not_finite_at_one_position_leaves_the_others_their_bits() -> None:
     config, vocab_size, document, found = (
         Config(n_embd=3, n_head=1, block_size=5),
@@ -188,6 +195,7 @@ def test_ten_thousand_random_models_have_the_scalar_engines_bits(case: Case) -> 
     check(case)
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("isa,libm", WAYS)
 def test_a_wide_deep_model_has_the_scalar_engines_bits(isa: str, libm: str) -> None:
     config = Config(n_layer=4, n_embd=60, n_head=6, block_size=33)

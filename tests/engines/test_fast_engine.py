@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import golden
+from conftest import golden, need, skip_or_fail
 from helpers import recorded_start
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -26,11 +26,9 @@ from microgpt.engines import Engine, State, available
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, StoppedError
 
-_native = pytest.importorskip(
-    "microgpt._native", reason="the compiled module was not built: no C++ compiler"
-)
+_native = need("microgpt._native", "native", "the compiled module was not built: no C++ compiler")
 if not hasattr(_native, "Fast"):
-    pytest.skip("the compiled module was built without the fast engine", allow_module_level=True)
+    skip_or_fail("native", "the compiled module was built without the fast engine")
 from microgpt.engines.exact import ExactEngine  # noqa: E402
 from microgpt.engines.fast import FastEngine  # noqa: E402
 
@@ -102,6 +100,7 @@ def check_gradients(
     assert relative(found, true) <= 1e-5 + 1e-6 / max(true_loss, 1e-6)
 
 
+@pytest.mark.proof
 @settings(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -339,6 +338,7 @@ def test_a_start_of_no_tokens_or_too_many_is_refused_by_every_engine(
         )
 
 
+@pytest.mark.proof
 @pytest.mark.parametrize("threads", [1, 2])
 def test_stop_is_asked_every_few_milliseconds_and_leaves_no_trace_of_the_step(threads: int) -> None:
     config = Config(

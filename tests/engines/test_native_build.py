@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, skip_or_fail
 from native_build import build, can_build, run
 
 ABOUT = """
@@ -22,21 +22,24 @@ spec = u.spec_from_file_location('_native', {path!r}); m = u.module_from_spec(sp
 print(m.about()['isa'])
 """
 
-needs_tools = pytest.mark.skipif(
-    not can_build(), reason="building needs cmake, a C++ compiler and nanobind"
-)
+pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("tools")]
+
+
+@pytest.fixture
+def tools() -> None:
+    if not can_build():
+        skip_or_fail("native", "building needs cmake, a C++ compiler and nanobind")
 
 
 def judge(module: Path, choice: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The tests of the exact engine whose names match `choice`, on that module."""
     return run(
-        sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-k", choice,
+        sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-m", "not soak and not proof", "-k", choice,
         ROOT / "tests" / "engines" / "test_exact_engine.py", ROOT / "tests" / "engines" / "test_exact_misuse.py",
         MICROGPT_TEST_NATIVE=str(module), **environment,
     )  # fmt: skip
 
 
-@needs_tools
 @pytest.mark.parametrize("flag", ["-ffp-contract=fast", "-ffast-math"])
 def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(
     tmp_path: Path, flag: str
@@ -49,7 +52,6 @@ def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(
     assert "of step" in verdict.stdout or "after step" in verdict.stdout, verdict.stdout
 
 
-@needs_tools
 def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(
     tmp_path: Path,
 ) -> None:
@@ -74,7 +76,6 @@ def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_saniti
     assert "runtime error" not in said and "AddressSanitizer" not in said, said
 
 
-@needs_tools
 def test_without_a_compiler_the_package_is_built_without_the_module(tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()
@@ -87,7 +88,6 @@ def test_without_a_compiler_the_package_is_built_without_the_module(tmp_path: Pa
     assert not list((tmp_path / "build").glob("_native*"))
 
 
-@needs_tools
 @pytest.mark.parametrize("isa,lanes,flags", [
     ("avx2", 4, ["-mavx2", "-mfma"]),
     ("avx512", 8, ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"]),
@@ -113,7 +113,6 @@ def test_vector_powers_equal_the_c_library_on_millions_of_numbers(
     assert result.returncode == 0, result.stdout
 
 
-@needs_tools
 def test_an_instruction_sets_code_cannot_be_linked_into_anothers(tmp_path: Path) -> None:
     """Inline functions of the standard library would be shared between objects, and any copy might win."""
     nm = shutil.which("nm")
