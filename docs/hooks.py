@@ -50,8 +50,8 @@ def help_of(*verbs: list[str]) -> list[str]:
 
 
 def verbs_in(text: str) -> list[str]:
-    """The verbs that a help text lists, each four spaces in, below its placeholder."""
-    return re.findall(r"^    ([a-z]+)(?: {2,}|$)", text, flags=re.MULTILINE)
+    """The verbs that a help text lists, each in a line that begins with it."""
+    return re.findall(r"^ {2,4}([a-z]+)(?: {2,}|$)", text, flags=re.MULTILINE)
 
 
 def command_page() -> str:

@@ -93,7 +93,10 @@ def test_the_readmes_python_examples_run(tmp_path: Path, monkeypatch: pytest.Mon
     assert (tmp_path / "names.safetensors").exists()
 
 
-VERBS = "train sample score eval info explain bench export serve verify journey completion".split()
+VERBS = {
+    *("train", "sample", "score", "eval", "info", "explain", "bench", "export", "serve"),
+    *("verify", "journey", "journey analyze", "journey ledger", "completion"),
+}
 
 
 def _hooks(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
