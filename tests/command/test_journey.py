@@ -10,7 +10,7 @@ from command_support import Run, run  # noqa: F401
 from microgpt.cli import main
 
 
-@pytest.mark.parametrize("stage", ["analyze", "ledger", "gist", "remind"])
+@pytest.mark.parametrize("stage", ["analyze", "editions", "ledger", "gist", "remind"])
 def test_each_stage_has_its_page(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["journey", stage, "--help"])
@@ -18,7 +18,7 @@ def test_each_stage_has_its_page(stage: str, capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr().out.startswith(f"usage: microgpt journey {stage} [OPTION ...]")
 
 
-def test_a_stage_is_required_and_must_be_one_of_four(run: Run) -> None:
+def test_a_stage_is_required_and_must_be_one_of_five(run: Run) -> None:
     assert run("journey")[0] == run("journey", "nothing")[0] == 2
 
 

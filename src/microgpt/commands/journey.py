@@ -13,18 +13,21 @@ from .. import corpus, files
 from ..errors import DataError, quote
 from ..face import Face
 from ..journey import analyze as analysis
+from ..journey import editions as shipped
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
 from ..parser import add_help
+from ..verify.cases import Case, cases_for
 from ..verify.programs import python_program, reference_program
-from ..verify.verifier import Case, Verifier, cases_for
+from ..verify.verifier import Verifier
 from . import NO
 
 EXAMPLES = """\
   microgpt journey analyze program.py --top 10
   microgpt journey ledger                      rewrite LEDGER.md and the tables in docs/
-  microgpt journey gist editions/short.py      write a folder, publish nothing
+  microgpt journey editions golf > golf.py
+  microgpt journey gist short                  write a folder, publish nothing
   microgpt journey remind                      where the ledger stands, and what to try next
   microgpt journey remind --every 1h
   microgpt journey remind --install systemd
@@ -36,6 +39,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", title="stages")
     for name, summary, add_stage_arguments in (
         ("analyze", "Find what repeats in a program, and what removing it saves.", _analyze),
+        ("editions", "List the editions of the package, or print one.", _editions),
         ("ledger", "Measure and certify the editions, and rewrite LEDGER.md.", _ledger),
         ("gist", "Write an edition and its certificate as a folder.", _gist),
         ("remind", "Say where the ledger stands, and what to try next.", _remind),
@@ -56,6 +60,12 @@ def _analyze(parser: ArgumentParser) -> None:
         help="Show the N families that save most. [default: %(default)s]",
     )
     add("--json", action="store_true", help="Print one JSON object per family.")
+
+
+def _editions(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="Print this edition. [default: list all]"
+    )
 
 
 def _ledger(parser: ArgumentParser) -> None:
@@ -94,7 +104,7 @@ def _ledger(parser: ArgumentParser) -> None:
 
 def _gist(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("edition", metavar="FILE.py", help="The edition.")
+    add("edition", metavar="FILE.py", help="The edition: a file, or its name in the package.")
     add(
         "-o",
         "--output",
@@ -144,9 +154,8 @@ def _remind(parser: ArgumentParser) -> None:
 def _editions_option(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--editions",
-        default="editions",
         metavar="DIR",
-        help="The folder of the editions. [default: %(default)s]",
+        help="The folder of the editions. [default: that of the package]",
     )
 
 
@@ -162,8 +171,8 @@ def _steps_option(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, face: Face) -> int:
     """Run one stage."""
-    stages = {"analyze": analyze, "ledger": ledger, "gist": gist, "remind": remind}
-    return stages[args.stage](args, face)
+    stages = {"analyze": analyze, "editions": editions, "ledger": ledger}
+    return {**stages, "gist": gist, "remind": remind}[args.stage](args, face)
 
 
 def analyze(args: Namespace, face: Face) -> int:
@@ -183,9 +192,16 @@ def analyze(args: Namespace, face: Face) -> int:
     return 0
 
 
+def editions(args: Namespace, face: Face) -> int:
+    """Print all editions as a table, or the text of one."""
+    text = shipped.source_of(args.name) if args.name else shipped.listing()
+    face.data(text.rstrip("\n"))
+    return 0
+
+
 def ledger(args: Namespace, face: Face) -> int:
     """Write the ledger. With --check only look: exit code 1 if a file is out of date."""
-    editions, docs = Path(args.editions), Path(args.docs)
+    editions, docs = Path(args.editions or shipped.FOLDER), Path(args.docs)
     if args.check:
         out_of_date = ledgers.stale(editions, docs)
         for line in out_of_date:
@@ -208,8 +224,9 @@ def ledger(args: Namespace, face: Face) -> int:
 
 def gist(args: Namespace, face: Face) -> int:
     """Write the folder; publish it only with --publish."""
-    edition = Path(args.edition)
-    verdict = Verifier(reference_program()).verify(python_program(args.edition), _cases(args.steps))
+    given = Path(args.edition)
+    edition = given if given.suffix and given.exists() else shipped.path_of(args.edition)
+    verdict = Verifier(reference_program()).verify(python_program(str(edition)), _cases(args.steps))
     ready = gists.prepare(edition, verdict)
     folder = Path(args.output or f"gist-{edition.stem}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,7 +242,7 @@ def gist(args: Namespace, face: Face) -> int:
 
 def remind(args: Namespace, face: Face) -> int:
     """Print a reminder once or regularly, or change the user's timer."""
-    editions = Path(args.editions)
+    editions = Path(args.editions or shipped.FOLDER)
     state = Path(args.state) if args.state else reminders.default_state()
     change = args.install or args.uninstall
     if change:

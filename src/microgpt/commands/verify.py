@@ -13,9 +13,11 @@ from ..errors import ConfigError
 from ..face import Face
 from ..journey import form
 from ..verify import exported, gradients, programs
+from ..verify.cases import cases_for
 from ..verify.programs import Program
 from ..verify.sandbox import Limits
-from ..verify.verifier import Verdict, Verifier, cases_for, render
+from ..verify.verdict import Verdict, render
+from ..verify.verifier import Verifier
 from . import NO
 from ._arguments import force_option
 
