@@ -138,7 +138,7 @@ def test_python_and_the_models_header_refuse_what_the_command_refuses(name):
         for make in (
             lambda: Config(**{name: value}),
             lambda: MicroGPT(**{name: value}, engine="scalar").fit(NAMES),
-        ):  # noqa: B023
+        ):
             with pytest.raises(ConfigError) as raised:
                 make()
             assert raised.value.exit_code == 2
