@@ -151,10 +151,7 @@ class Config(HyperParameters[int]):
 
     def shapes(self, vocab_size: int) -> dict[str, tuple[int, int]]:
         """Name -> (rows, columns) of every weight matrix, in the reference's order."""
-        result: dict[str, tuple[int, int]] = shapes(
-            vocab_size, self.n_layer, self.n_embd, self.block_size
-        )
-        return result
+        return shapes(vocab_size, self)
 
     def parameter_count(self, vocab_size: int) -> int:
         """Number of weights, computed without the table of shapes.

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from . import corpus, reference
+from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
 from .config import Config
 from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
 from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .randomness import Draws
+from .reference_recipe import batch_indices, learning_rate_at
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
@@ -166,7 +167,7 @@ class Session:
         return self._picked(step, self.documents)
 
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
-        return [items[i] for i in reference.batch_indices(step, self.config.batch_size, len(items))]
+        return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
     def _tokens(self, step: int) -> list[list[int]]:
         longest = self.config.block_size
@@ -298,22 +299,6 @@ def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
     ]
     Draws(config.seed).shuffle(windows)
     return windows
-
-
-def learning_rate_at(step: int, config: Config) -> float:
-    """The learning rate of update `step`, counted from 0.
-
-    It rises linearly over the first `warmup` updates, then falls linearly to zero after the last.
-    Without a warm-up it has the bits of `reference.learning_rate_at`.
-
-    >>> [learning_rate_at(step, Config(num_steps=5, warmup=1)) for step in range(5)]
-    [0.01, 0.01, 0.0075, 0.005, 0.0025]
-    """
-    if step < config.warmup:
-        return config.learning_rate * ((step + 1) / config.warmup)
-    return reference.learning_rate_at(
-        step - config.warmup, config.num_steps - config.warmup, config.learning_rate
-    )
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import has_engine, skip_or_fail
+from conftest import has_engine, sizes, skip_or_fail
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, opened
 
 from microgpt import MicroGPT, benchmarking, checkpoint, cli, files
@@ -401,7 +401,7 @@ train sample score eval info explain completion list.txt model.safetensors forei
 WORDS = [*LINES.split(), ""]
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", sizes(60, 300, 20_000))
 def test_no_command_line_is_an_internal_error(folder, monkeypatch, capsys, count):
     rng = random.Random(2026)
     model = Path("model.safetensors").read_bytes()

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import sizes
 from helpers import NAMES, NEW, OLD, TINY_FLAGS, Watched, in_child, start
 
 from microgpt import cli, files
@@ -290,7 +291,7 @@ def test_a_lock_excludes_this_process_too_and_names_the_path(target):
         assert target.with_name(".model.lock").read_text() == str(os.getpid())
 
 
-@pytest.mark.parametrize("loads", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("loads", sizes(100, 1_000, 10_000))
 def test_readers_beside_a_writer_never_see_a_torn_file(target, loads):
     versions = [bytes([byte]) * 200_000 for byte in (1, 2)]
     files.save(target, versions[0])

@@ -15,8 +15,9 @@ from ..checkpoint import THEN, Checkpoint, MadeBy
 from ..engines import AUTO, trained_by
 from ..errors import ConfigError, DataError, MissingPartError, quote
 from ..training import REFERENCE_BITS, Session, recorded_engine
-from .compare import Difference, first_apart, show, ulps_apart
-from .verifier import CaseResult, Verdict
+from .compare import Difference
+from .floats import first_apart, show, ulps_apart
+from .verdict import CaseResult, Verdict
 
 NUMBERS = ("parameters", "m", "v")
 SUFFIXES = (".safetensors", ".html", ".js")
