@@ -41,7 +41,6 @@ class FastEngine(CompiledEngine):
             isa or instruction_set(_native.about()["isas"]),
         )
         super().__init__(native, config, vocab_size)
-        self.instruction_set = native.isa
 
     @classmethod
     def supports(cls, config: Config) -> bool:
