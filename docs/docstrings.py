@@ -1,6 +1,6 @@
-"""Prepare docstrings for the Python page of the site, which reads them as Markdown.
+"""Prepare docstrings and signatures for the Python page of the site.
 
-Markdown takes the brackets of `attention[layer][head]` for a link and the `>>>` of an example for a
+The site reads docstrings as Markdown, which takes the brackets of `attention[layer][head]` for a link and the `>>>` of an example for a
 quotation. In an editor and in help() both are right as they are, so only the site changes them.
 """
 
@@ -35,3 +35,11 @@ class Docstrings(griffe.Extension):
         """griffe has made an object."""
         if obj.docstring:
             obj.docstring.value = prepared(obj.docstring.value)
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """In signatures a field of `Config` has its default alone, without range and sentence."""
+        for name in ("config.Config", "model.MicroGPT"):
+            for parameter in pkg[name].members["__init__"].parameters:
+                default = parameter.default
+                if isinstance(default, griffe.ExprCall) and str(default.function) == "_option":
+                    parameter.default = default.arguments[0]
