@@ -1,7 +1,8 @@
 """Prepare docstrings and signatures for the Python page of the site.
 
-The site reads docstrings as Markdown, which takes the brackets of `attention[layer][head]` for a link and the `>>>` of an example for a
-quotation. In an editor and in help() both are right as they are, so only the site changes them.
+The site reads docstrings as Markdown, which takes the brackets of `attention[layer][head]` for a
+link and the `>>>` of an example for a quotation. In an editor and in help() both are right as they
+are, so only the site changes them.
 """
 
 from __future__ import annotations
