@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import need, skip_or_fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from zoo.base import DATA, changed
@@ -47,20 +48,17 @@ def fresh(config: Config, seed: int = 1, std: float = 0.3) -> State:
 
 
 def require_fast() -> Any:
-    native = pytest.importorskip(
-        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+    native = need(
+        "microgpt._native", "native", "the compiled module was not built: no C++ compiler"
     )
     if not hasattr(native, "Fast"):
-        pytest.skip("the compiled module was built without the fast engine")
+        skip_or_fail("native", "the compiled module was built without the fast engine")
     return engine_class("fast")
 
 
 def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[list[float]]]:
-    """The weights by matrix, after PyTorch's optimizers took these steps.
-
-    The gradients are the scalar engine's.
-    """
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    """The weights, matrix by matrix, after PyTorch's optimisers took these steps on the scalar engine's gradients."""
+    torch = need("torch", "torch", "PyTorch is not installed")
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)
     weights = {
@@ -108,7 +106,7 @@ def test_weight_decay_is_adamws() -> None:
 
 
 def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = need("torch", "torch", "PyTorch is not installed")
     monkeypatch.setattr(
         torch.Tensor, "bfloat16", torch.Tensor.double
     )  # it orthogonalises in 8 bits; here in 53
@@ -189,7 +187,7 @@ def test_without_decay_and_muon_every_bit_is_the_references() -> None:
 def test_muons_direction_has_singular_values_near_one_and_the_matrixs_own_vectors(
     rows: int, columns: int
 ) -> None:
-    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
+    numpy = need("numpy", "sklearn", "NumPy is not installed")
     rng = random.Random(rows)
     matrix = [[rng.gauss(0, 1) for _ in range(columns)] for _ in range(rows)]
     u, values, vt = numpy.linalg.svd(numpy.array(matrix), full_matrices=False)
@@ -203,6 +201,7 @@ def test_muons_direction_of_nothing_is_nothing() -> None:
     assert orthogonalized([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) == [[0.0, 0.0]] * 3
 
 
+@pytest.mark.proof
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -236,7 +235,7 @@ def test_the_fast_engine_updates_as_the_scalar_one(
     )
     from microgpt import _native as native
 
-    isa = data.draw(st.sampled_from(native.fast_isas()))
+    isa = data.draw(st.sampled_from(native.about()["isas"]))
     state = fresh(config, seed=n_layer)
     rates = [0.05, 0.02]
     true, found = ScalarEngine(config, VOCAB, state), fast(config, VOCAB, state, isa=isa)

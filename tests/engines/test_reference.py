@@ -12,7 +12,7 @@ from array import array
 from pathlib import Path
 
 import pytest
-from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, skip_or_fail, tokens_of
+from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, sizes, skip_or_fail, tokens_of
 
 from microgpt import reference, reference_recipe
 from microgpt.config import Config
@@ -38,9 +38,10 @@ def run_golden(name: str, engine: str, steps: int) -> Session:
     return session
 
 
+@pytest.mark.parametrize("times", sizes(1, 10))
 @pytest.mark.parametrize("name", GOLDENS)
-def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str) -> None:
-    run_golden(name, "scalar", GOLDENS[name][1])
+def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str, times: int) -> None:
+    run_golden(name, "scalar", times * GOLDENS[name][1])
 
 
 @pytest.mark.soak
@@ -63,6 +64,7 @@ def test_reference_as_a_script_prints_the_original_scripts_first_lines() -> None
     ]
 
 
+@pytest.mark.proof
 def test_reference_run_with_few_steps_prints_the_original_scripts_stdout(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -79,6 +81,7 @@ def test_reference_as_a_script_prints_the_original_scripts_whole_stdout() -> Non
     assert hashlib.sha256(output).hexdigest() == golden("us-names-2018").stdout_sha256
 
 
+@pytest.mark.proof
 def test_reference_prints_what_the_original_script_itself_prints_now(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -157,7 +160,7 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
     engine = random_engine(1, vocab_size)
     loss, gradients = engine.gradients(documents, lambda: False)
     base, h = engine.state(), 1e-5
-    for i in random.Random(2).sample(range(len(gradients)), 25):
+    for i in random.Random(2).sample(range(len(gradients)), 10):
         shifted = []
         for sign in (1, -1):
             parameters = base.parameters[:]

@@ -23,6 +23,8 @@ from microgpt.reference_recipe import batch_indices
 from microgpt.tokenizer import Tokenizer
 
 LIMIT = 60 * 1024  # bytes of page without lists and model
+pytestmark = pytest.mark.proof
+
 READY = "!!(window.microgpt && window.microgpt.busy === false && window.microgpt.lines['uniform'])"
 HOSTILE = [
     "</script><script>window.hit=1</script>",

@@ -197,9 +197,7 @@ def _train(
         return INTERRUPTED[signal.Signals(interrupt.received)]
     face.say(f"saved {saved}")
     if session.held_out:
-        found = scoring.evaluate(
-            session.engine, session.tokenizer, session.config, session.held_out, never
-        )
+        found = scoring.evaluate(session.gpt, session.held_out, never)
         face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")
     return 0
 
@@ -208,15 +206,7 @@ def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face
     """The reference's samples: its coins follow its weights. Those that stand in the list are dimmed."""
     if args.transcript:
         face.data("\n--- inference (new, hallucinated names) ---")
-    found = sample(
-        session.engine,
-        session.tokenizer,
-        session.config,
-        args.samples,
-        wanted,
-        session.draws,
-        never,
-    )
+    found = sample(session.gpt, args.samples, wanted, session.draws, never)
     known = frozenset(session.documents) if face.out.on else frozenset()
     for i, text in enumerate(found):
         shown = face.shown(text)

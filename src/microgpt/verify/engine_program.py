@@ -1,6 +1,8 @@
-"""The reference's run on an engine of ours: same documents, draws and output, so that `verify` can compare them.
+"""The reference's training loop on an engine of the package; a script.
 
-Not a way to train: `microgpt train` is. verify.py runs this file as the variant when it is given an engine's name.
+It takes the same documents, draws the same random numbers and prints the same lines as
+reference.py. `programs.engine_program` gives it the engine's name, and `verify` compares it with
+the reference.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
