@@ -42,8 +42,8 @@ TESTS = {
         "tests/serving/test_serving_load.py",
         "-k=test_jobs or queue or too_long",
     ],
-    "verify/floats.py": ["tests/verify/test_compare.py"],
-    "verify/compare.py": ["tests/verify/test_compare.py"],
+    "verify/floats.py": ["tests/verify/test_levels.py", "tests/verify/test_compare.py"],
+    "verify/compare.py": ["tests/verify/test_levels.py", "tests/verify/test_compare.py"],
     "verify/cage.py": ["tests/verify/test_verify_hostile.py", "-m=not soak"],
     "sampling.py": ["tests/model/test_sampling.py", "tests/engines/test_windows.py"],
 }
