@@ -1,4 +1,4 @@
-"""Which other Pythons this machine has: those on the path and in pyenv's folder."""
+"""Which other Pythons this machine has, on the path and in pyenv's folder."""
 
 from __future__ import annotations
 

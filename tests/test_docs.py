@@ -1,4 +1,4 @@
-"""What can be generated is generated: figures in the README stand in a file that `make bench` wrote."""
+"""The documents agree with the code: tables with the figures measured, links, exit codes."""
 
 from __future__ import annotations
 

@@ -24,16 +24,17 @@ ORACLE = """
 import contextlib, hashlib, io, struct, sys
 program, digest, out = {"__name__": "program"}, hashlib.sha256(), io.StringIO()
 exec(compile(open(sys.argv[1]).read(), "program", "exec"), program)
-adam, line = program["adam"], program["step_line"]
+adam, loss_of = program["adam"], program["document_loss"]
 def watched_adam(parameters, *rest):
     for number in [p.grad for p in parameters] + [p.data for p in parameters]:
         digest.update(struct.pack("d", number))
     adam(parameters, *rest)
     digest.update(struct.pack(f"{len(parameters)}d", *[p.data for p in parameters]))
-def watched_line(step, num_steps, loss):
-    digest.update(struct.pack("d", loss))
-    return line(step, num_steps, loss)
-program |= {"adam": watched_adam, "step_line": watched_line}
+def watched_loss(*arguments):
+    loss = loss_of(*arguments)
+    digest.update(struct.pack("d", loss.data))
+    return loss
+program |= {"adam": watched_adam, "document_loss": watched_loss}
 with contextlib.redirect_stdout(out):
     program["main"](sys.argv[2])
 digest.update(out.getvalue().encode())

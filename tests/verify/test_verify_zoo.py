@@ -112,8 +112,9 @@ def test_a_float_sum_is_the_same_before_python_312_and_another_after() -> None:
     if max(pythons) < "3.12" or min(pythons) >= "3.12":
         pytest.skip(f"needs a Python before 3.12 and one after; here: {', '.join(pythons)}")
     change = (
-        "return (1 / n) * sum(losses)",
-        "return (1 / n) * Value(sum(loss.data for loss in losses), tuple(losses), (1,) * n)",
+        "return (1 / len(losses)) * sum(losses)",
+        "return (1 / (n := len(losses)))"
+        " * Value(sum(loss.data for loss in losses), tuple(losses), (1,) * n)",
     )
     answers = {}
     for name, python in pythons.items():
@@ -141,8 +142,8 @@ def test_another_layout_of_the_output_passes_at_samples_and_not_at_printed(
         "terse",
         (
             (
-                'return f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"',
-                'return f"{loss:.3f}"',
+                'print(f"step {step + 1:4d} / {num_steps:4d} | loss {loss.data:.4f}")',
+                'print(f"{loss.data:.3f}")',
             ),
         ),
     )

@@ -8,10 +8,9 @@ from array import array
 from collections.abc import Sequence
 from typing import Any
 
-from .. import reference
+from .. import reference, reference_recipe
 from ..config import Config, physical_memory
 from ..errors import ConfigError, StoppedError
-from . import muon, noise
 from .base import PythonEngine
 from .contract import State, Stop, Tokens, Trace
 
@@ -57,7 +56,7 @@ class ScalarEngine(PythonEngine):
         ):
             self._clear_gradients()
             return math.nan
-        self._optimize(rate)
+        reference_recipe.update(self._weights, self._m, self._v, self._step, rate, self.config)
         self._step += 1
         return loss
 
@@ -69,25 +68,29 @@ class ScalarEngine(PythonEngine):
 
     def _trace(self, tokens: Tokens, stop: Stop) -> Trace:
         cache = self._new_cache()
-        probabilities = []
+        probabilities, positions = [], []
         for position in range(min(self.config.block_size, len(tokens) - 1)):
             if stop():
                 raise StoppedError
-            logits = reference.gpt(
-                tokens[position], position, cache, self._weights, self.config.n_head
+            logits, attention = reference.gpt(
+                tokens[position], position, cache, self._weights, self.config
             )
             probabilities.append([p.data for p in reference.softmax(logits)])
-        attention = [
-            [[[w.data for w in heads[h]] for heads in layer] for h in range(self.config.n_head)]
-            for layer in cache.attention
-        ]
-        return Trace(probabilities, attention)
+            positions.append(attention)
+        layers, heads = range(self.config.n_layer), range(self.config.n_head)
+        return Trace(
+            probabilities,
+            [
+                [[[w.data for w in a[layer][h]] for a in positions] for h in heads]
+                for layer in layers
+            ],
+        )
 
     def _new_cache(self) -> Any:
-        return reference.Cache(self.config.n_layer)
+        return reference.empty_cache(self.config)
 
     def _logits(self, token: int, position: int, cache: Any) -> list[float]:
-        logits = reference.gpt(token, position, cache, self._weights, self.config.n_head)
+        logits, _ = reference.gpt(token, position, cache, self._weights, self.config)
         return [logit.data for logit in logits]
 
     def _backward(self, batch: Sequence[Tokens], stop: Stop, hidden: float = 0.0) -> float:
@@ -104,7 +107,7 @@ class ScalarEngine(PythonEngine):
                 if stop():
                     raise StoppedError
                 losses.append(self._document_loss(tokens, hidden))
-            loss = reference.batch_loss(losses)
+            loss = reference_recipe.batch_loss(losses)
             if stop():
                 raise StoppedError
             loss.backward()
@@ -128,47 +131,12 @@ class ScalarEngine(PythonEngine):
                 fix="another engine, a smaller batch_size, n_embd or n_layer",
             )
 
-    def _optimize(self, rate: float) -> None:
-        """The reference's Adam; with Config.muon it is left the embeddings and lm_head."""
-        c, keep = self.config, 1 - rate * self.config.weight_decay
-        end = len(self._parameters)
-        if c.muon:
-            layers = [matrix for name, matrix in self._weights.items() if name.startswith("layer")]
-            for matrix in reversed(layers):
-                end -= len(matrix) * len(matrix[0])
-                self._muon(matrix, end, rate, keep)
-        parameters, m, v = self._parameters[:end], self._m[:end], self._v[:end]
-        for p in parameters:
-            p.data *= keep
-        reference.adam(parameters, m, v, self._step, rate, c.beta1, c.beta2, c.eps_adam)
-        self._m[:end], self._v[:end] = m, v
-
-    def _muon(self, matrix: list[list[Number]], start: int, rate: float, keep: float) -> None:
-        """Muon's update of a matrix whose momentum begins at self._m[start]."""
-        columns, end = len(matrix[0]), start + len(matrix) * len(matrix[0])
-        momentum = [self._m[i : i + columns] for i in range(start, end, columns)]
-        weights = [[p.data for p in row] for row in matrix]
-        gradient = [[p.grad for p in row] for row in matrix]
-        weights, momentum = muon.update(weights, gradient, momentum, rate, self.config.muon, keep)
-        self._m[start:end] = [m for row in momentum for m in row]
-        for row, numbers in zip(matrix, weights):
-            for p, number in zip(row, numbers):
-                p.data, p.grad = number, 0
-
     def _document_loss(self, tokens: Tokens, hidden: float) -> Number:
-        """The reference's loss; a share of the inputs may be hidden, but not what is predicted."""
-        c = self.config
-        if not hidden:
-            return reference.document_loss(tokens, self._weights, c.n_layer, c.n_head, c.block_size)
-        n, cache = min(c.block_size, len(tokens) - 1), self._new_cache()
-        losses = []
-        inputs = noise.inputs(tokens[:n], self.vocab_size - 1, self._step, hidden)
-        for position, token in enumerate(inputs):
-            probabilities = reference.softmax(
-                reference.gpt(token, position, cache, self._weights, c.n_head)
-            )
-            losses.append(-probabilities[tokens[position + 1]].log())
-        return (1 / n) * sum(losses)
+        """The reference's loss; a share of the inputs may be hidden, but never a target."""
+        inputs, targets = tokens[:-1], tokens[1:]
+        if hidden:
+            inputs = reference_recipe.hidden_inputs(inputs, self.vocab_size - 1, self._step, hidden)
+        return reference.document_loss(inputs, targets, self._weights, self.config)
 
     def _clear_gradients(self) -> None:
         for p in self._parameters:

@@ -134,11 +134,7 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
 def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
     filters = wanted.model_dump(exclude={"n", "seed", "novel"})
     rules = sampling.Wanted(**filters, novel=_known(model) if wanted.novel else ())
-    return list(
-        sampling.sample(
-            model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop
-        )
-    )
+    return list(sampling.sample(model.gpt_, wanted.n, rules, Draws(seed), stop))
 
 
 def _known(model: MicroGPT) -> frozenset[str]:
@@ -175,7 +171,7 @@ def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
     """The answer as JSON, written as the scores come: as objects ten thousand of them take ten times as much."""
     texts = map(corpus.one_line, strings)
     written = bytearray(b'{"scores":[')
-    for one in scoring.score(model.engine_, model.tokenizer_, model.config_, texts, stop):
+    for one in scoring.score(model.gpt_, texts, stop):
         number = _finite(one.log_probability)
         row = {"text": one.text, "log_probability": number, "tokens": one.tokens, "cut": one.cut}
         if not written.endswith(b"["):
@@ -186,14 +182,12 @@ def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
 
 
 def _next(model: MicroGPT, prefix: str, stop: Stop) -> list[float]:
-    return explaining.next_probabilities(
-        model.engine_, model.tokenizer_, model.config_, prefix, stop
-    )
+    return explaining.next_probabilities(model.gpt_, prefix, stop)
 
 
 def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
     """The answer as JSON, written row by row: a large model's attention holds millions of numbers."""
-    found = explaining.explain(model.engine_, model.tokenizer_, model.config_, text, False, stop)
+    found = explaining.explain(model.gpt_, text, False, stop)
     losses, loss = [_finite(loss) for loss in found.losses], _finite(found.loss)
     fields = {name: value for name, value in vars(found).items() if name != "gradients"}
     written = bytearray()
@@ -293,10 +287,7 @@ def _train(
         what = "training took too long" if stop.late() else "training was stopped"
         put(("error", _problem(what)))
         return
-    engine, tokenizer = session.engine, session.tokenizer
-    samples = list(
-        sampling.sample(engine, tokenizer, config, 20, sampling.Wanted(), session.draws, stop)
-    )
+    samples = list(sampling.sample(session.gpt, 20, sampling.Wanted(), session.draws, stop))
     put(("done", {"step": session.step, "loss": losses[-1], "samples": samples}))
 
 

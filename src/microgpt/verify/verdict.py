@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from .compare import Difference
 
-Answer = Literal["same", "different", "nondeterministic", "failed"]
+Answer = Literal["same", "different", "nondeterministic", "failed", "not comparable"]
 _EXPLAINED = {
     "bits": "every bit of losses, parameters and output",
     "ulp": "every number within {ulps} units in the last place",
@@ -18,6 +18,7 @@ _CONCLUSION = {
     "different": "not the same",
     "failed": "not shown to be the same",
     "nondeterministic": "nondeterministic",
+    "not comparable": "not comparable bit for bit on this machine",
 }
 
 
