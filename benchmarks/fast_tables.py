@@ -19,12 +19,13 @@ def fast_figures(found: dict[str, Any] | None) -> list[str]:
     lines = [
         "",
         f"Peak of one core in this run, GFLOP/s: {peaks}. "
-        "In brackets a kernel's share of its own peak.",
+        "In brackets: a kernel's share of its own peak.",
     ]
     units = dict.fromkeys(race["unit"] for race in found["races"])
     for unit in units:
         races = [race for race in found["races"] if race["unit"] == unit]
-        head = " | ".join([f"| {unit}", *(race["what"] for race in races)])
+        per = unit.replace(" a ", " per ")
+        head = " | ".join([f"| {per}", *(race["what"] for race in races)])
         lines += ["", head + " |", "|---" * (len(races) + 1) + "|"]
         for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
             found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]
@@ -88,7 +89,7 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         two,
         2,
     )
-    lines = ["| what | asked | least time | median | reached |", "|---|---|---|---|---|"]
+    lines = ["| what | target | least time | median | reached |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(
         [

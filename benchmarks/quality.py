@@ -116,7 +116,7 @@ def table(found: dict[str, Any]) -> str:
             what = (
                 f"{one['documents']:,} {name}"
                 if which == "held out"
-                else f"{name}, those nowhere in the rest"
+                else f"{name}, without those in the training set"
             )
             lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])

@@ -28,6 +28,7 @@ RESULTS, README, SPEED = (
     HERE.parent / "docs" / "speed.md",
 )
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
+RACE_MARKS = ("<!-- races: written by make bench -->\n", "<!-- end of races -->\n")
 QUALITY_MARKS = ("<!-- quality: written by make plots -->\n", "<!-- end of quality -->\n")
 
 
@@ -57,8 +58,10 @@ def texts(results: dict[str, Any]) -> dict[Path, str]:
             readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS
         )
     }
+    speed = between_marks(SPEED.read_text(), races(results), *RACE_MARKS)
     if results.get("fast"):
-        found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
+        speed = between_marks(speed, bars(results["machine"], results["fast"]))
+    found[SPEED] = speed
     return found
 
 
@@ -91,8 +94,13 @@ def figures(results: dict[str, Any]) -> str:
             f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} "
             f"| {span} | {ratio} |"
         )
+    return "\n".join([*lines, ""])
+
+
+def races(results: dict[str, Any]) -> str:
+    """Markdown tables of the fast engine beside others, and of page and server."""
     return "\n".join(
-        [*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
+        [*fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
     )
 
 
@@ -106,11 +114,13 @@ def browser_figures(found: dict[str, Any] | None) -> list[str]:
         "1,000 reference steps in Chromium": (
             f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s"
         ),
-        "engine asked for 20 strings": f"{requests['engine_calls_per_second']:,.0f} a second",
+        "calls of the engine, 20 samples each": (
+            f"{requests['engine_calls_per_second']:,.0f} per second"
+        ),
     }
     for clients in (1, 8):
         r = requests[f"clients_{clients}"]
-        text = f"{r['requests_per_second']:,.0f} a second, p99 {1000 * r['p99_seconds']:.1f} ms"
+        text = f"{r['requests_per_second']:,.0f} per second, p99 {1000 * r['p99_seconds']:.1f} ms"
         rows[f"the same over HTTP, clients: {clients}"] = text
     return [
         "",

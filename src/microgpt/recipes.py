@@ -1,7 +1,7 @@
 """Presets: settings for better models than the reference's, fitted to a list of documents.
 
 The settings are in reference_recipe.py, which defines what they do. How they were found, and what
-was tried without success: docs/log.md, "Recipes".
+was tried without success: docs/lab/recipes.md.
 """
 
 from __future__ import annotations
