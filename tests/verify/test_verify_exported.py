@@ -1,4 +1,4 @@
-"""`verify` of model files: a checkpoint against its own run anew, exports against their checkpoint."""
+"""`verify` of model files: a checkpoint against its own run, exports against their checkpoint."""
 
 from __future__ import annotations
 
