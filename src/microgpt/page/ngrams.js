@@ -4,7 +4,8 @@
 const LONGEST = 4; // tokens looked back by the 5-gram
 
 export class NGrams {
-  constructor(documents, vocab_size) { // documents: token ids, BOS on both sides
+  constructor(documents, vocab_size) {
+    // documents: token ids, BOS on both sides
     this.vocab_size = vocab_size;
     this.longer = new Map(); // history * vocab_size + the token before it -> the history one token longer
     this.counts = new Map(); // history * vocab_size + next token -> count
@@ -13,7 +14,8 @@ export class NGrams {
     for (const tokens of documents) {
       for (let t = 1; t < tokens.length; t++) {
         for (let n = 0, history = 0; ; n++) {
-          const key = history * vocab_size + tokens[t], count = this.counts.get(key) ?? 0;
+          const key = history * vocab_size + tokens[t],
+            count = this.counts.get(key) ?? 0;
           this.counts.set(key, count + 1);
           this.totals[history]++;
           if (!count) this.kinds[history]++;
@@ -28,7 +30,8 @@ export class NGrams {
     const key = history * this.vocab_size + token;
     let found = this.longer.get(key);
     if (found === undefined) {
-      this.longer.set(key, found = this.totals.length);
+      found = this.totals.length;
+      this.longer.set(key, found);
       this.totals.push(0);
       this.kinds.push(0);
     }
@@ -37,14 +40,20 @@ export class NGrams {
 
   // Mean loss in nats a token over documents: { uniform, "2-gram", "5-gram" }.
   losses(documents, block_size) {
-    let uniform = 0, bigram = 0, longest = 0, count = 0;
+    let uniform = 0,
+      bigram = 0,
+      longest = 0,
+      count = 0;
     for (const tokens of documents) {
       for (let t = 1; t <= Math.min(block_size, tokens.length - 1); t++, count++) {
-        let p = 1 / this.vocab_size, second = p;
+        let p = 1 / this.vocab_size,
+          second = p;
         uniform -= Math.log(p);
         for (let n = 0, history = 0; history !== undefined; n++) {
           const kinds = this.kinds[history];
-          p = ((this.counts.get(history * this.vocab_size + tokens[t]) ?? 0) + kinds * p) / (this.totals[history] + kinds);
+          p =
+            ((this.counts.get(history * this.vocab_size + tokens[t]) ?? 0) + kinds * p) /
+            (this.totals[history] + kinds);
           if (n <= 1) second = p;
           if (n === LONGEST || n === t) break;
           history = this.longer.get(history * this.vocab_size + tokens[t - n - 1]);

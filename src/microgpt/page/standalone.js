@@ -1,14 +1,22 @@
 // A trained model as a module: made by `microgpt export --to js`, which puts the engine above and the model below.
 // Samples, scores and predicts; trains nothing, reads nothing, asks nobody.
 
-const numbers = new Float64Array(Uint8Array.from(atob(MODEL.parameters), (character) => character.charCodeAt(0)).buffer);
+import { Random } from "../editions/microgpt.js";
+import { Engine } from "./engine.js";
+
+const numbers = new Float64Array(
+  Uint8Array.from(atob(MODEL.parameters), (character) => character.charCodeAt(0)).buffer,
+);
 const engine = new Engine(MODEL.config, MODEL.alphabet.length + 1, numbers);
 const ids = new Map(MODEL.alphabet.map((character, id) => [character, id]));
 const bos = MODEL.alphabet.length;
 
 function tokens_of(text) {
   return Array.from(text, (character) => {
-    if (!ids.has(character)) throw new RangeError(`the character ${JSON.stringify(character)} is not in the model's alphabet`);
+    if (!ids.has(character))
+      throw new RangeError(
+        `the character ${JSON.stringify(character)} is not in the model's alphabet`,
+      );
     return ids.get(character);
   });
 }
@@ -17,10 +25,20 @@ export const config = MODEL.config;
 export const alphabet = MODEL.alphabet;
 
 // New strings; the same seed gives those of `microgpt sample --seed`.
-export function sample({ n = 20, temperature = 0.5, top_k = 0, seed = Math.floor(Math.random() * 1e6) } = {}) {
+export function sample({
+  n = 20,
+  temperature = 0.5,
+  top_k = 0,
+  seed = Math.floor(Math.random() * 1e6),
+} = {}) {
   if (!(temperature > 0)) throw new RangeError("temperature must be above 0");
   const rng = new Random(seed);
-  return Array.from({ length: n }, () => engine.generate(() => rng.random(), temperature, top_k).map((token) => alphabet[token]).join(""));
+  return Array.from({ length: n }, () =>
+    engine
+      .generate(() => rng.random(), temperature, top_k)
+      .map((token) => alphabet[token])
+      .join(""),
+  );
 }
 
 // log p of a string in nats, its end mark included; past the block it is cut, as in training.
@@ -37,7 +55,8 @@ export function score(text) {
 // Probabilities of what comes after a prefix: one for each character of the alphabet, and the end's last.
 export function next(prefix) {
   const tokens = [bos, ...tokens_of(prefix)];
-  if (tokens.length > config.block_size) throw new RangeError(`a prefix has at most ${config.block_size - 1} characters`);
-  tokens.forEach((token, t) => engine.forward(token, t));
+  if (tokens.length > config.block_size)
+    throw new RangeError(`a prefix has at most ${config.block_size - 1} characters`);
+  for (const [t, token] of tokens.entries()) engine.forward(token, t);
   return Array.from(engine.probabilities(tokens.length - 1));
 }
