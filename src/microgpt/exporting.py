@@ -89,7 +89,7 @@ def to_js(model: checkpoint.Checkpoint, documents: list[str]) -> dict[str, str]:
     text = (
         f"{_JS_MARK}: sample(), score(), next(). Made by microgpt {__version__}.\n"
         f"const MODEL = {assembly.script_safe(data | {'parameters': _packed(model.state.parameters)})};\n"
-        f"{assembly.standalone_script()}"
+        f"{assembly.export_script()}"
     )
     return {".js": text, ".d.ts": _TYPES}
 

@@ -11,7 +11,7 @@ from array import array
 
 import pytest
 from conftest import golden, has_engine
-from page_support import PAGE, node
+from page_support import EDITION, PAGE, node
 
 from microgpt import MicroGPT, corpus, ngrams, reference
 from microgpt.config import Config
@@ -96,7 +96,7 @@ while (session.engine.step < session.config.num_steps) session.advance(100);
 const end = session.look(session.config.num_steps), samples = session.samples({ temperature: 0.5, top_k: 0 });
 const again = session.look(371), later = session.look(session.config.num_steps);
 process.stdout.write(JSON.stringify({
-  losses: [...session.losses], samples: samples.map((one) => one.text), next_loss: again.loss,
+  losses: [...session.losses], samples: samples.map((sample) => sample.text), next_loss: again.loss,
   same: later.parameters.every((p, i) => p === end.parameters[i]), baselines: session.baselines(),
   check: session.check(100), gradient: later.gradients[100], parameters: [...end.parameters],
   karia: session.trace("karia"),
@@ -106,7 +106,7 @@ process.stdout.write(JSON.stringify({
 
 def test_session_trains_scrubs_and_samples_as_the_reference() -> None:
     record = golden("us-names-2018")
-    paths = (PAGE / "session.js").as_uri(), (PAGE / "microgpt.js").as_uri()
+    paths = (PAGE / "session.js").as_uri(), EDITION.as_uri()
     found = json.loads(node(SESSION, *paths, str(record.data), "{}"))
     losses = [float.fromhex(loss) for loss in record.loss_hex]
     assert found["losses"] == close(losses)

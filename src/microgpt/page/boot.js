@@ -1,4 +1,5 @@
-// The first script to run: unpacks the others and starts the page's own, which the policy allows by its hash.
+// The first script to run: unpacks the sources and starts the page's own script, which the content
+// security policy allows by its hash.
 
 const packed = Uint8Array.from(atob(document.getElementById("sources").textContent), (character) =>
   character.charCodeAt(0),

@@ -1,8 +1,9 @@
-// Drawing: the loss curve, grids of coloured cells, tables. Knows no model and keeps no state.
+// Drawing: the loss curve, grids of coloured cells, tables, numbers as text. Knows no model.
 
 export const element = (id) => document.getElementById(id);
 
-// A DOM node with properties (or attributes, where the name has a dash or the node is SVG) and children.
+// A DOM node with children. Properties become attributes where the name has a dash or the node is
+// SVG.
 export function make(tag, properties = {}, ...children) {
   const [name, is_svg] = tag.startsWith("svg:") ? [tag.slice(4), true] : [tag, false];
   const node = is_svg
@@ -26,12 +27,12 @@ export const percent = (p) =>
       ? `${(100 * p).toFixed(1)} %`
       : "< 0.1 %";
 
-// Characters made visible where they would not be, or would turn their neighbours round.
+// A space is shown as ␣; control characters, which could hide or reverse text, are shown as �.
 export function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, "�").replace(/ /g, "␣");
 }
 
-let tables_made = 0; // each table is a landmark, and landmarks need names of their own
+let tables_made = 0; // each table is a landmark, and each landmark needs a different name
 
 export function table(head, rows) {
   const row = (cells, tag) =>
@@ -73,23 +74,24 @@ const running_mean = (losses, i, width = 100) => {
 export const mean_at = (losses, step) =>
   running_mean(losses, Math.max(0, Math.min(step, losses.length) - 1));
 
-// losses: one a step so far; lines: { name: loss }; step: where the reader is.
+// losses: one per step; lines: { name: loss }, drawn across; step: marked by a vertical line.
 export function draw_loss(box, { losses, num_steps, lines, step }) {
-  const width = Math.max(280, box.clientWidth),
-    height = Math.min(300, 140 + width / 4),
-    right = 104,
-    left = 26,
-    bottom = 22;
+  const width = Math.max(280, box.clientWidth);
+  const height = Math.min(300, 140 + width / 4);
+  const right = 104;
+  const left = 26;
+  const bottom = 22;
   const highest = Math.max(3.6, ...Object.values(lines), ...losses.slice(0, 20)) * 1.04;
   const lowest = Math.min(
     1.5,
     ...Object.values(lines).map((l) => l - 0.3),
     ...losses.map((_, i) => (i % 50 ? Infinity : mean_at(losses, i + 1) - 0.4)),
   );
-  const x = (s) => left + ((width - left - right) * s) / num_steps,
-    y = (loss) => (height - bottom) * (1 - (Math.min(loss, highest) - lowest) / (highest - lowest));
-  const every = Math.max(1, Math.ceil(losses.length / 2500)),
-    smooth = Math.max(1, Math.round(losses.length / 300));
+  const x = (s) => left + ((width - left - right) * s) / num_steps;
+  const y = (loss) =>
+    (height - bottom) * (1 - (Math.min(loss, highest) - lowest) / (highest - lowest));
+  const every = Math.max(1, Math.ceil(losses.length / 2500));
+  const smooth = Math.max(1, Math.round(losses.length / 300));
   const dots = losses
     .map((loss, i) =>
       i % every || loss < lowest ? "" : `M${x(i + 1).toFixed(1)} ${y(loss).toFixed(1)}h0`,
@@ -106,7 +108,7 @@ export function draw_loss(box, { losses, num_steps, lines, step }) {
   const text = (at_x, at_y, words, more = {}) =>
     make("svg:text", { x: at_x, y: at_y, ...more }, words);
   const ticks = [1, 2, 3, 4, 5, 6].filter((tick) => tick > lowest && tick < highest);
-  let before = -Infinity; // labels of neighbouring lines must not overlap
+  let before = -Infinity; // y of the last label; the next one must not overlap it
   const labels = Object.entries(lines)
     .sort((a, b) => b[1] - a[1])
     .map(([name, loss]) => {
@@ -143,25 +145,25 @@ export function draw_loss(box, { losses, num_steps, lines, step }) {
   );
 }
 
-// The theme's inks, as [r, g, b].
+// The theme's colours, each as [r, g, b].
 function inks() {
-  const style = getComputedStyle(document.documentElement),
-    probe = style.getPropertyValue("--paper").trim();
+  const style = getComputedStyle(document.documentElement);
+  const probe = style.getPropertyValue("--paper").trim();
   const paper = [1, 3, 5].map((i) => parseInt(probe.slice(i, i + 2), 16));
   const triple = (name) => style.getPropertyValue(name).split(",").map(Number);
   return { paper, low: triple("--low"), high: triple("--high") };
 }
 
-// Cells on a canvas: value(row, column) in -1 ... 1, blue below zero, orange above, or undefined for none.
+// A grid of cells on a canvas. value(row, column) is from -1 (blue) to 1 (orange), or undefined.
 export function draw_cells(canvas, rows, columns, size, value) {
-  const { paper, low, high } = inks(),
-    image = new ImageData(columns, rows);
+  const { paper, low, high } = inks();
+  const image = new ImageData(columns, rows);
   for (let r = 0; r < rows; r++) {
     for (let c = 0; c < columns; c++) {
-      const v = value(r, c),
-        at = 4 * (r * columns + c),
-        ink = v < 0 ? low : high,
-        share = Math.min(1, Math.abs(v ?? 0));
+      const v = value(r, c);
+      const at = 4 * (r * columns + c);
+      const ink = v < 0 ? low : high;
+      const share = Math.min(1, Math.abs(v ?? 0));
       for (let i = 0; i < 3; i++) image.data[at + i] = paper[i] + (ink[i] - paper[i]) * share;
       image.data[at + 3] = v === undefined ? 0 : 255;
     }

@@ -1,48 +1,28 @@
-// The samples and the trace of one string: results of the worker made visible. Asks nothing itself.
+// The trace of one string: loss, probabilities, attention and hidden units, position by position.
+// facts: what the worker says of the run; trace: its answer; position: the chosen one.
 
 import { count, draw_cells, element, make, number, percent, table, visible } from "./charts.js";
 
-export const END = "·"; // the sign of BOS, the mark at both ends
+export const END = "·"; // shows BOS, the token at both ends of a document
 
 export const label_of = (facts, token) =>
   token === facts.alphabet.length ? END : visible(facts.alphabet[token]);
 const spoken = (label) => (label === END ? "end" : label === "␣" ? "space" : label);
 
-export function show_samples(samples, has_list, choose) {
-  element("made").replaceChildren(
-    ...samples.map(({ text, known }) => {
-      const shown = visible(text) || "(empty)";
-      const button = make(
-        "button",
-        { type: "button", title: "Read it below", onclick: () => choose(text) },
-        make("bdi", {}, shown),
-      );
-      if (known) button.setAttribute("aria-label", `${shown}, in the list`);
-      return make("li", {}, Object.assign(button, { className: known ? "known" : "" }));
-    }),
-  );
-  const known = samples.filter((one) => one.known).length;
-  element("novelty").textContent = !has_list
-    ? "The list is not part of this file, so nothing is marked as old."
-    : known
-      ? `${known} of ${samples.length} stand in the list, marked ●. The others are new.`
-      : `None of these ${samples.length} stands in the list.`;
-}
-
-// Surprise of each letter, and the choice of a position.
+// The loss of each character as a bar; choose(position) is called on a click.
 export function show_letters(facts, trace, position, choose) {
   const highest = Math.max(4, ...trace.losses.filter(Number.isFinite));
   element("letters").replaceChildren(
     ...trace.losses.map((loss, t) => {
-      const label = label_of(facts, trace.tokens[t + 1]),
-        bar = make("i");
+      const label = label_of(facts, trace.tokens[t + 1]);
+      const bar = make("i");
       bar.style.height = `${(100 * Math.min(loss, highest)) / highest}%`;
       return make(
         "button",
         {
           type: "button",
           "aria-pressed": t === position,
-          "aria-label": `${spoken(label)}: surprise ${number(loss, 2)} nats`,
+          "aria-label": `${spoken(label)}: loss ${number(loss, 2)} nats`,
           onclick: () => choose(t),
         },
         make("span", { className: "bar" }, bar),
@@ -51,31 +31,33 @@ export function show_letters(facts, trace, position, choose) {
       );
     }),
   );
-  const p = Math.exp(-trace.losses[position]),
-    label = label_of(facts, trace.tokens[position + 1]);
+  const p = Math.exp(-trace.losses[position]);
+  const label = label_of(facts, trace.tokens[position + 1]);
   const before = trace.tokens
     .slice(1, position + 1)
     .map((token) => label_of(facts, token))
     .join("");
   element("trace-words").replaceChildren(
-    "Mean surprise ",
+    "The mean loss is ",
     make("b", {}, `${number(trace.loss, 3)} nats`),
-    ` a letter. ${before ? `After “${before}”` : "At the start"} the model gives ${label === END ? "the end" : `“${label}”`} `,
+    ` per token. ${before ? `After “${before}”` : "At the start"} the model gives `,
+    `${label === END ? "the end" : `“${label}”`} a probability of `,
     make("b", {}, percent(p)),
     ".",
   );
 }
 
+// The most likely next tokens as bars; the text's own next token is marked and always among them.
 export function show_next(facts, trace, position) {
-  const row = trace.probabilities[position],
-    real = trace.tokens[position + 1];
-  const ranked = [...row.keys()].sort((a, b) => row[b] - row[a] || a - b),
-    top = ranked.slice(0, 9);
-  if (!top.includes(real)) top[8] = real;
+  const row = trace.probabilities[position];
+  const target = trace.tokens[position + 1];
+  const ranked = [...row.keys()].sort((a, b) => row[b] - row[a] || a - b);
+  const top = ranked.slice(0, 9);
+  if (!top.includes(target)) top[8] = target;
   element("next").className = "bars";
   element("next").replaceChildren(
     ...top.flatMap((token) => {
-      const bar = make("i", { className: token === real ? "real" : "" });
+      const bar = make("i", { className: token === target ? "real" : "" });
       bar.style.width = `${(100 * row[token]) / row[ranked[0]]}%`;
       return [
         make("b", {}, label_of(facts, token)),
@@ -86,21 +68,23 @@ export function show_next(facts, trace, position) {
   );
   return () =>
     table(
-      ["next", "probability"],
+      ["next token", "probability"],
       ranked.map((token) => [spoken(label_of(facts, token)), row[token]]),
     );
 }
 
+// One square per head: row t, column u is the weight that position t gives to position u.
 export function show_attention(facts, trace, position) {
-  const n = trace.losses.length,
-    size = Math.max(2, Math.min(20, Math.floor(150 / n)));
+  const n = trace.losses.length;
+  const size = Math.max(2, Math.min(20, Math.floor(150 / n)));
   const read = trace.tokens.slice(0, n).map((token) => label_of(facts, token));
   element("attention").replaceChildren(
     ...trace.attention.flatMap((heads, l) =>
       heads.map((rows, h) => {
+        const most = rows[position].indexOf(Math.max(...rows[position]));
         const canvas = make("canvas", {
           role: "img",
-          "aria-label": `Layer ${l}, head ${h}: at “${read[position]}” it looks most at position ${rows[position].indexOf(Math.max(...rows[position]))}`,
+          "aria-label": `Layer ${l}, head ${h}: “${read[position]}” looks most at position ${most}`,
         });
         draw_cells(canvas, n, n, size, (t, u) =>
           u > t ? undefined : rows[t][u] * (t === position ? 1 : 0.45),
@@ -127,18 +111,20 @@ export function show_attention(facts, trace, position) {
     );
 }
 
+// The hidden units of each layer's perceptron: brighter is more active.
 export function show_cells(facts, trace, position) {
   const highest = Math.max(1e-9, ...trace.hidden.flat(2));
-  const lit = trace.hidden.map((layer) => layer[position].filter((h) => h > 0).length);
+  const active = trace.hidden.map((layer) => layer[position].filter((h) => h > 0).length);
   element("cells-title").textContent =
-    `Cells of the multi-layer perceptron: ${lit.map(count).join(" + ")} of ${count(trace.hidden.length * 4 * facts.config.n_embd)} are lit here`;
+    `Hidden units of the multi-layer perceptron: ${active.map(count).join(" + ")} of ` +
+    `${count(trace.hidden.length * 4 * facts.config.n_embd)} are active here`;
   element("cells").replaceChildren(
     ...trace.hidden.map((layer, l) => {
       const canvas = make("canvas", {
-          role: "img",
-          "aria-label": `Layer ${l}: ${lit[l]} cells lit`,
-        }),
-        columns = Math.min(32, 4 * facts.config.n_embd);
+        role: "img",
+        "aria-label": `Layer ${l}: ${active[l]} units active`,
+      });
+      const columns = Math.min(32, 4 * facts.config.n_embd);
       draw_cells(
         canvas,
         Math.ceil((4 * facts.config.n_embd) / columns),
@@ -151,7 +137,7 @@ export function show_cells(facts, trace, position) {
   );
   return () =>
     table(
-      ["cell", ...trace.hidden.map((_, l) => `layer ${l}`)],
+      ["unit", ...trace.hidden.map((_, l) => `layer ${l}`)],
       trace.hidden[0][position].map((_, i) => [
         i,
         ...trace.hidden.map((layer) => number(layer[position][i])),

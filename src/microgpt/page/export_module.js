@@ -1,5 +1,5 @@
-// A trained model as a module: made by `microgpt export --to js`, which puts the engine above and the model below.
-// Samples, scores and predicts; trains nothing, reads nothing, asks nobody.
+// The functions of an exported model: it samples, scores and predicts, and it cannot train.
+// `microgpt export --to js` writes the constant MODEL and the engine above this text.
 
 import { Random } from "../editions/microgpt.js";
 import { Engine } from "./engine.js";
@@ -24,7 +24,7 @@ function tokens_of(text) {
 export const config = MODEL.config;
 export const alphabet = MODEL.alphabet;
 
-// New strings; the same seed gives those of `microgpt sample --seed`.
+// n new documents. The same seed gives those of `microgpt sample --seed`.
 export function sample({
   n = 20,
   temperature = 0.5,
@@ -41,7 +41,7 @@ export function sample({
   );
 }
 
-// log p of a string in nats, its end mark included; past the block it is cut, as in training.
+// The log probability of a text in nats, its end included. A text longer than the block is cut.
 export function score(text) {
   const tokens = [bos, ...tokens_of(text).slice(0, config.block_size), bos];
   let sum = 0;
@@ -52,7 +52,7 @@ export function score(text) {
   return sum;
 }
 
-// Probabilities of what comes after a prefix: one for each character of the alphabet, and the end's last.
+// Probabilities of the token after a prefix: one per character of the alphabet, then the end's.
 export function next(prefix) {
   const tokens = [bos, ...tokens_of(prefix)];
   if (tokens.length > config.block_size)

@@ -2,13 +2,14 @@
 
 import { count, draw_cells, element, make, number, table } from "./charts.js";
 
-const MODES = { parameters: "value", gradients: "gradient", updates: "Adam’s step" };
+const MODES = { parameters: "value", gradients: "gradient", updates: "update" };
 const exact = (value) => String(value).replace("-", "−").replace("e−", "e-");
 
-// One canvas a matrix. Pointer or arrow keys choose a cell; choose(name, row, column) hears of it.
+// One canvas per matrix. choose(name, row, column) is called when a pointer or an arrow key chooses
+// a parameter. Returns the size of number that gets the full colour.
 export function show_matrices(facts, view, mode, picked, choose) {
-  const numbers = view[mode],
-    strongest = strong(numbers);
+  const numbers = view[mode];
+  const strongest = strong(numbers);
   const old = Object.fromEntries(
     [...document.querySelectorAll("#matrices [data-name]")].map((node) => [
       node.dataset.shape,
@@ -16,15 +17,15 @@ export function show_matrices(facts, view, mode, picked, choose) {
     ]),
   );
   const nodes = Object.entries(facts.sizes).map(([name, [rows, columns]]) => {
-    const sideways = rows > 2 * columns,
-      height = sideways ? columns : rows,
-      width = sideways ? rows : columns; // inputs down
-    const size = Math.max(1, Math.min(8, Math.floor((width > 2 * height ? 560 : 160) / width))),
-      offset = facts.offsets[name];
-    const shape = [name, rows, columns, facts.config.n_layer > 1].join(),
-      node = old[shape] ?? frame(name, rows, columns, sideways, shape);
-    const canvas = node.querySelector("canvas"),
-      pick = node.querySelector(".pick");
+    const sideways = rows > 2 * columns;
+    const height = sideways ? columns : rows;
+    const width = sideways ? rows : columns; // a tall matrix lies on its side
+    const size = Math.max(1, Math.min(8, Math.floor((width > 2 * height ? 560 : 160) / width)));
+    const offset = facts.offsets[name];
+    const shape = [name, rows, columns, facts.config.n_layer > 1].join();
+    const node = old[shape] ?? frame(name, rows, columns, sideways, shape);
+    const canvas = node.querySelector("canvas");
+    const pick = node.querySelector(".pick");
     draw_cells(
       canvas,
       height,
@@ -83,11 +84,12 @@ export function show_matrices(facts, view, mode, picked, choose) {
 }
 
 function frame(name, rows, columns, sideways, shape) {
-  const title = shape.endsWith("true") ? name : name.replace("layer0.", ""); // one layer needs no number
+  // A model of one layer needs no layer number.
+  const title = shape.endsWith("true") ? name : name.replace("layer0.", "");
   const canvas = make("canvas", {
     tabIndex: 0,
     role: "application",
-    "aria-label": `Matrix ${name}, ${rows} rows of ${columns}; arrow keys choose a parameter`,
+    "aria-label": `Matrix ${name}, ${rows} by ${columns}; arrow keys choose a parameter`,
   });
   const node = make(
     "div",
@@ -95,7 +97,7 @@ function frame(name, rows, columns, sideways, shape) {
     make(
       "span",
       { className: "tag" },
-      `${title} ${rows}×${columns}${sideways ? ", on its side" : ""}`,
+      `${title} ${rows}×${columns}${sideways ? ", transposed" : ""}`,
     ),
     make("div", { className: "holder" }, canvas, make("div", { className: "pick", hidden: true })),
   );
@@ -103,38 +105,42 @@ function frame(name, rows, columns, sideways, shape) {
   return node;
 }
 
-// The size that gets the full colour: nearly the largest, so that one outlier does not pale all others.
+// The size that gets the full colour: nearly the largest, so that an outlier fades nothing.
 function strong(numbers) {
   const sizes = numbers.map(Math.abs).sort();
   return sizes[Math.floor(sizes.length * 0.995)] || sizes[sizes.length - 1] || 1;
 }
 
 export function show_back_words(view, mode, strongest) {
-  const zero = view.gradients.filter((g) => g === 0).length,
-    shown = view.documents
-      .map((text) => `“${text}”`)
-      .slice(0, 3)
-      .join(", ");
+  const nonzero = view.gradients.filter((g) => g !== 0).length;
+  const shown = view.documents
+    .map((text) => `“${text}”`)
+    .slice(0, 3)
+    .join(", ");
   element("back-words").replaceChildren(
     ...(view.step && view.made
-      ? [`Step ${count(view.step)} learned from `]
-      : ["The next update would learn from "]),
+      ? [`Step ${count(view.step)} trained on `]
+      : ["The next step would train on "]),
     make("bdi", {}, shown),
-    " at a loss of ",
+    " with a loss of ",
     make("b", {}, number(view.loss, 3)),
-    `. ${count(view.gradients.length - zero)} of ${count(view.gradients.length)} gradients are not zero. Full colour: a ${MODES[mode]} of ±${strongest.toPrecision(2)}.`,
+    `. ${count(nonzero)} of ${count(view.gradients.length)} gradients are not zero. `,
+    `Full colour means a ${MODES[mode]} of ±${strongest.toPrecision(2)}.`,
   );
 }
 
+// The chosen parameter: its value, its gradient, the same by finite differences, and Adam's update.
 export function show_number(view, facts, { name, row, column }, check) {
-  const index = facts.offsets[name] + row * facts.sizes[name][1] + column,
-    gradient = view.gradients[index];
+  const index = facts.offsets[name] + row * facts.sizes[name][1] + column;
+  const gradient = view.gradients[index];
+  const before = view.made ? `  (before: ${exact(check.before)})` : "";
+  const off = Math.abs(check.numeric - gradient).toExponential(1);
   const rows = {
     parameter: `${name}[${row}][${column}]`,
-    value: `${exact(view.parameters[index])}${view.made ? `  (before: ${exact(check.before)})` : ""}`,
+    value: exact(view.parameters[index]) + before,
     gradient: exact(gradient),
-    "by differences": `${exact(check.numeric)}  (off by ${Math.abs(check.numeric - gradient).toExponential(1)})`,
-    ...(view.made ? { "Adam’s step": exact(view.updates[index]) } : {}),
+    "by finite differences": `${exact(check.numeric)}  (differs by ${off})`,
+    ...(view.made ? { "Adam’s update": exact(view.updates[index]) } : {}),
   };
   element("number").replaceChildren(
     make(
@@ -149,8 +155,8 @@ export function show_number(view, facts, { name, row, column }, check) {
 }
 
 export function matrix_table(view, facts, mode, name) {
-  const [rows, columns] = facts.sizes[name],
-    from = facts.offsets[name];
+  const [rows, columns] = facts.sizes[name];
+  const from = facts.offsets[name];
   const numbers = Array.from({ length: rows }, (_, r) => [
     r,
     ...Array.from(view[mode].slice(from + r * columns, from + (r + 1) * columns), (x) =>
@@ -160,7 +166,8 @@ export function matrix_table(view, facts, mode, name) {
   return table([name, ...Array.from({ length: columns }, (_, c) => c)], numbers);
 }
 
-// The graph as a tree that opens one node at a time. ask(path) answers with the node at that path.
+// The graph as a tree that opens one node at a time. ask(path) promises the node at that path:
+// { data, grad, operation, name, inputs: how many }.
 export function show_graph(root, ask) {
   element("graph").replaceChildren(make("ul", {}, branch(root, [], ask)));
   element("graph").querySelector("button")?.click();
@@ -172,8 +179,8 @@ function branch(node, path, ask) {
     make("em", {}, ` = ${number(node.data, 6)}, gradient ${number(node.grad, 6)}`),
   ];
   if (!node.inputs) return make("li", { className: "leaf" }, ...words);
-  const button = make("button", { type: "button", "aria-expanded": "false" }, ...words),
-    item = make("li", {}, button);
+  const button = make("button", { type: "button", "aria-expanded": "false" }, ...words);
+  const item = make("li", {}, button);
   item.dataset.lit =
     { "+": "__add__ add", "×": "__mul__ mul", exp: "fn:exp", relu: "fn:relu" }[node.operation] ??
     "__pow__ pow";
