@@ -1,4 +1,4 @@
-"""What the tests of the HTTP interface share: a tiny model, a server in this process, one in a process of its own.
+"""What the server's tests share: a tiny model, a server in this process, one in its own process.
 
 Holds no test. Importing it skips where the serve extra is not installed.
 """

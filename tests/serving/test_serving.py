@@ -262,13 +262,15 @@ def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -
       found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, headers })));
       found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, mode: "no-cors" })));
       found.push(await say(fetch(`${target}/healthz`)));
-      const event = (node, names) => new Promise((r) => names.forEach((n) => node.addEventListener(n, () => r(n))));
+      const event = (node, names) => new Promise((resolve) =>
+        names.forEach((name) => node.addEventListener(name, () => resolve(name))));
       const image = new Image();
       image.src = `${target}/healthz`;
       found.push(await event(image, ["load", "error"]));
       found.push(await event(new EventSource(`${target}/v1/train`), ["open", "error"]));
       const form = document.createElement("form"), input = document.createElement("input");
-      Object.assign(form, { action: `${target}/v1/score`, method: "post", target: "box", enctype: "text/plain" });
+      Object.assign(form, { action: `${target}/v1/score`, method: "post" });
+      Object.assign(form, { target: "box", enctype: "text/plain" });
       Object.assign(input, { name: '{"strings":["a"],"x":"', value: '"}' });
       form.append(input);
       document.body.append(form);

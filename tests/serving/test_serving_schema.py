@@ -1,4 +1,7 @@
-"""The OpenAPI description against the interface, by schemathesis: no 5xx, nothing undocumented (promise R25)."""
+"""The OpenAPI description against the interface, by schemathesis: no 5xx, nothing undocumented.
+
+This is promise R25.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ FAST = SCHEMA.exclude(path="/v1/train")
 @FAST.parametrize()
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 def test_interface_keeps_to_its_description(case: Any) -> None:
-    # A prefix may be well-formed and still hold characters the model does not know: 422, as documented.
+    # A well-formed prefix may hold characters that the model does not know: 422, as documented.
     case.call_and_validate(excluded_checks=[positive_data_acceptance])
 
 
