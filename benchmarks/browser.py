@@ -1,9 +1,12 @@
-"""The page and the interface, measured: page weight, 1,000 steps in Chromium, requests a second of /v1/sample.
+"""Measure the page and the HTTP interface.
+
+Reports the size of the page, the time of 1,000 steps in Chromium, and the rate of /v1/sample.
 
     python benchmarks/browser.py [--runs 7] [--requests 2000]      prints one JSON object
 
-Seconds in Chromium are wall time in the page's worker, best and median of the runs: on a shared machine
-the best is nearest to the truth. Needs Chromium, playwright and the serve extra. Writes no file.
+Seconds in Chromium are wall time in the page's worker, as the best and the median of the runs. On a
+shared machine the best is the more reliable figure, because other work only adds time.
+Needs Chromium, playwright and the serve extra. Writes no file.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ SAMPLE = {"n": 20, "seed": 7}
 
 
 def page_seconds(runs: int, folder: Path) -> dict[str, float]:
-    """Seconds that 1,000 reference steps take in the page's worker, and from opening to the samples."""
+    """Seconds of 1,000 reference steps in the page's worker, and from opening to samples."""
     path = folder / "page.html"
     path.write_text(
         assembly.page_html({"lists": assembly.built_in_lists(), "model": None}), encoding="utf-8"
@@ -50,7 +53,7 @@ def page_seconds(runs: int, folder: Path) -> dict[str, float]:
 
 
 def requests(port: int, count: int, clients: int) -> dict[str, float]:
-    """Requests a second of 20 samples each, and the 99th percentile of their seconds."""
+    """Requests per second for 20 samples each, and the 99th percentile of their seconds."""
     body = json.dumps(SAMPLE)
 
     def client(share: int) -> list[float]:
@@ -76,7 +79,7 @@ def requests(port: int, count: int, clients: int) -> dict[str, float]:
 
 
 def serving(count: int, folder: Path) -> dict[str, Any]:
-    """The interface with 1 and 8 clients, beside the engine asked directly."""
+    """The HTTP interface with 1 and with 8 clients, and the engine called directly."""
     path = folder / "names.safetensors"
     model = MicroGPT().fit(assembly.built_in_lists()[0]["text"].split())
     model.save(path)

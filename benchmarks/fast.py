@@ -1,10 +1,12 @@
-"""The fast engine against the core's own peak, PyTorch and NumPy: the same steps, in one run.
+"""Compare the fast engine with the peak of the core, PyTorch and NumPy, on the same steps.
 
     python benchmarks/fast.py [--rounds 5] [--no-compile]       prints one JSON object
 
-One thread and its CPU time, but where two threads are compared: wall time then. The engines take turns, so that all
-meet the same disturbances. Work is what the shapes ask for, forward and backward, without sharing of prefixes and
-without Adam; a core's peak is the best seen before and after each race. Writes no file.
+Times are CPU times of one thread. Where two threads are compared, they are wall times.
+The engines take turns, so that other work on the machine disturbs all of them alike.
+The operations counted are those of forward and backward for the given shapes. Sharing of prefixes
+does not reduce the count, and Adam is not counted. The peak of a core is the best measurement made
+before and after each comparison. Writes no file.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from microgpt.engines.fast import FastEngine
 from microgpt.training import Session
 
 RATE = 0.001
-# n_embd, batch size, steps in a run, torch.compile too: it compiles for a minute
+# n_embd, batch size, steps in a run, whether torch.compile takes part (it compiles for a minute)
 NAMES = (
     (16, 1, 600, False),
     (16, 16, 100, True),
@@ -39,12 +41,14 @@ NAMES = (
     (128, 16, 20, True),
 )
 NANOGPT = Config(n_layer=4, n_head=4, n_embd=128, block_size=64, batch_size=12)
-COMPARED = 4  # steps: later Adam has made of roundings, where a hidden unit is hardly ever active, whole steps
+# Steps whose losses are compared. Later, where a hidden unit is almost never active, Adam turns
+# differences of rounding into differences of whole steps.
+COMPARED = 4
 Batch = Sequence[Sequence[int]]
 
 
 class Trainer(Protocol):
-    """What is timed: steps over batches that were made ready before."""
+    """What is timed: training steps over batches that were prepared before."""
 
     def prepare(self, batches: Sequence[Batch]) -> Any: ...
     def steps(self, batches: Any, rate: float) -> list[float]: ...
@@ -69,11 +73,11 @@ class FastTrainer:
 
 @dataclass
 class Contender:
-    """One way to train: how it is made, and what was seen of it."""
+    """One way to train: how it is constructed, and its measurements."""
 
     name: str
     make: Callable[[], Trainer]
-    share: float = 1.0  # of the batches: less for the slow
+    share: float = 1.0  # of the batches; below 1 for slow contenders
     seconds: list[float] = field(default_factory=list)  # a step
     losses: list[float] = field(default_factory=list)
     difference: float = 0.0  # of its losses from the first contender's
@@ -81,7 +85,7 @@ class Contender:
 
 
 def work(config: Config, vocab_size: int, batches: Sequence[Batch]) -> float:
-    """Operations of forward and backward, a product and its sum counted as two."""
+    """Operations of forward and backward; a multiply-add counts as two."""
     weights = 12 * config.n_layer * config.n_embd**2 + vocab_size * config.n_embd
     total = 0
     for batch in batches:
@@ -94,9 +98,9 @@ def work(config: Config, vocab_size: int, batches: Sequence[Batch]) -> float:
 def contenders(
     config: Config, vocab_size: int, parameters: array[float], compiled: bool
 ) -> list[Contender]:
-    """The fast engine on each instruction set, and the others; `share` keeps a run of the slow ones short."""
+    """The fast engine on each instruction set, and others. Slow ones run fewer batches."""
     found = []
-    for isa in _native.fast_isas():
+    for isa in _native.about()["isas"]:
         make = lambda isa=isa: FastTrainer(config, vocab_size, parameters, 1, isa)  # noqa: E731
         found.append(Contender(f"fast {isa}", make))
 
@@ -139,7 +143,7 @@ def race(
     runs: int,
     clock: Callable[[], float],
 ) -> None:
-    """Rounds in which each contender trains in turn, several runs; a first run of each, not timed, shows its losses."""
+    """Time each contender in turn, in rounds. An untimed first run gives its losses."""
     ready = []
     for one in entered:
         some = batches[: max(4, round(one.share * len(batches)))]
@@ -168,7 +172,7 @@ def race(
 
 
 def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> dict[str, Any]:
-    """Figures of a contender: seconds a step times `scale`, and what they mean."""
+    """The figures of a contender: seconds per step times `scale`, and its share of the peak."""
     if one.missing:
         return {"engine": one.name, "missing": one.missing}
     median, low, high = (scale * f(one.seconds) for f in (statistics.median, min, max))
@@ -189,9 +193,9 @@ def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> 
 
 
 def peaks(rounds: int = 3) -> dict[str, float]:
-    """Operations a microsecond of one core, for each instruction set."""
+    """Operations of one core per microsecond, for each instruction set."""
     return {
-        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.fast_isas()
+        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.about()["isas"]
     }
 
 
@@ -201,7 +205,7 @@ def start(config: Config) -> tuple[Session, array[float], int]:
 
 
 def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool) -> dict[str, Any]:
-    """Microseconds a document of names."""
+    """Microseconds per document, on the built-in names."""
     config = Config(n_embd=n_embd, batch_size=batch_size)
     session, parameters, vocab_size = start(config)
     batches = [
@@ -222,7 +226,7 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
 
 
 def two_threads(rounds: int) -> dict[str, Any]:
-    """Wall microseconds a document with one thread and two: worth reading when the machine is idle."""
+    """Wall microseconds per document with one and two threads, for an idle machine."""
     config = Config(n_embd=64, batch_size=64)
     session, parameters, vocab_size = start(config)
     batches = [
@@ -240,7 +244,10 @@ def two_threads(rounds: int) -> dict[str, Any]:
 
 
 def nanogpt(threads: int, rounds: int) -> dict[str, Any]:
-    """nanoGPT's CPU setting for characters: 4 layers, n_embd 128, block 64, batch 12, 65 characters drawn at random."""
+    """nanoGPT's setting for characters on a CPU, on random text.
+
+    4 layers, n_embd 128, block size 64, batch size 12, 65 characters.
+    """
     rng = random.Random(1)
     batches = [[[rng.randrange(65) for _ in range(65)] for _ in range(12)] for _ in range(8)]
     parameters = array("d", [rng.gauss(0, 0.08) for _ in range(NANOGPT.parameter_count(65))])

@@ -1,28 +1,31 @@
-"""The tables that are made of the figures of fast.py."""
+"""Write the figures of fast.py as Markdown tables."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# What was asked for: share of the core's peak that n_embd (batch 16) reaches; how often PyTorch eager takes the time.
+# Targets, by n_embd with batch size 16: the share of the core's peak, and how many times faster
+# than PyTorch eager.
 SHARES = {16: 0.55, 32: 0.69, 64: 0.80, 128: 0.84}
 TIMES_PYTORCH = {16: 50, 128: 4}
 
 
 def fast_figures(found: dict[str, Any] | None) -> list[str]:
-    """The fast engine beside others: a row an engine, a column a setting."""
+    """The fast engine and others, with one row per engine and one column per setting."""
     if found is None:
         return []
     peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
     torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
     lines = [
         "",
-        f"Peak of one core in this run, GFLOP/s: {peaks}. In brackets a kernel's share of its own peak.",
+        f"Peak of one core in this run, GFLOP/s: {peaks}. "
+        "In brackets: a kernel's share of its own peak.",
     ]
     units = dict.fromkeys(race["unit"] for race in found["races"])
     for unit in units:
         races = [race for race in found["races"] if race["unit"] == unit]
-        head = " | ".join([f"| {unit}", *(race["what"] for race in races)])
+        per = unit.replace(" a ", " per ")
+        head = " | ".join([f"| {per}", *(race["what"] for race in races)])
         lines += ["", head + " |", "|---" * (len(races) + 1) + "|"]
         for name in dict.fromkeys(row["engine"] for race in races for row in race["rows"]):
             found_rows = [{row["engine"]: row for row in race["rows"]}.get(name) for race in races]
@@ -32,7 +35,7 @@ def fast_figures(found: dict[str, Any] | None) -> list[str]:
 
 
 def cell(row: dict[str, Any]) -> str:
-    """Median, lowest and highest, share of the peak; or why there is nothing."""
+    """Median, lowest and highest, and share of the peak; or the reason why there are none."""
     if "missing" in row:
         return str(row["missing"])
     share = f" ({row['peak_share']:.0%})" if "peak_share" in row else ""
@@ -40,14 +43,14 @@ def cell(row: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands separated."""
+    """Three significant digits, with separators between thousands."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
-    """What was asked of the fast engine beside what this machine shows, as a Markdown table.
+    """The targets of the fast engine and what this machine reaches, as a Markdown table.
 
-    Judged by the least times: work of others on a shared machine only adds to them. The medians stand beside.
+    The verdicts use the least times, because other work on a shared machine only adds time.
     """
     races = {race["what"]: {row["engine"]: row for row in race["rows"]} for race in found["races"]}
     isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
@@ -86,7 +89,7 @@ def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
         two,
         2,
     )
-    lines = ["| what | asked | least time | median | reached |", "|---|---|---|---|---|"]
+    lines = ["| what | target | least time | median | reached |", "|---|---|---|---|---|"]
     lines += [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join(
         [

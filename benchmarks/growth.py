@@ -1,11 +1,11 @@
-"""Time of a step and memory of the fast engine against each size, beside what the arithmetic says.
+"""Measure how time and memory of the fast engine grow with each size, and compare with arithmetic.
 
     python benchmarks/growth.py               measure, write growth.json and docs/growth.svg
     python benchmarks/growth.py --plot        draw from the figures kept
 
-Every setting runs in a process of its own, on one thread; seconds are its CPU time a step, the least of several runs
-(others may use the machine), bytes the process's peak beyond what Python and its modules take. Needs Linux, and
-matplotlib.
+Every setting runs in a process of its own, on one thread. Seconds are CPU time per step, the least
+of several runs. Bytes are the process's peak minus what Python and its modules take.
+Needs Linux and matplotlib.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from microgpt.training import Session
 
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "growth.json", HERE.parent / "docs" / "growth.svg"
-# Each size over a factor of 16 or more, the others as in BASE. Documents fill the block, their characters are random.
+# Each size varies by a factor of 16 or more while the others stay as in BASE. Documents fill the
+# block; their characters are random.
 BASE = {"n_embd": 64, "n_layer": 2, "block_size": 16, "vocab_size": 64, "batch_size": 16}
 SWEEPS = {
     "n_embd": (16, 32, 64, 128, 256, 512),
@@ -42,16 +43,16 @@ SWEEPS = {
 
 
 def peak_bytes() -> int:
-    """The most memory this process has had since it was started."""
+    """The peak memory of this process since it was started."""
     status = Path("/proc/self/status").read_text()
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-# ---- One setting, in its own process ----------------------------------------------------------------
+# ---- One setting, in its own process ----
 
 
 def sized_point(sizes: dict[str, int]) -> dict[str, float]:
-    """A model of these sizes, a few steps on a batch of random documents that fill the block."""
+    """Measure a model of these sizes on a batch of random documents that fill the block."""
     vocab_size = sizes["vocab_size"]
     config = Config(**{name: value for name, value in sizes.items() if name != "vocab_size"})
     before, rng = peak_bytes(), random.Random(1)
@@ -70,13 +71,13 @@ def sized_point(sizes: dict[str, int]) -> dict[str, float]:
         "seconds": seconds,
         "bytes": peak_bytes() - before,
         "arithmetic_seconds": operations(config, vocab_size)
-        / _native.fast_peak(_native.fast_isas()[0]),
+        / _native.fast_peak(_native.about()["isas"][0]),
         "arithmetic_bytes": engine_bytes(config, vocab_size),
     }
 
 
 def documents_point(count: int) -> dict[str, float]:
-    """That many documents in a file, read and trained on as `microgpt train` does."""
+    """Measure reading and training on a file of that many documents, as `microgpt train` does."""
     rng = random.Random(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "documents.txt"
@@ -95,7 +96,7 @@ def documents_point(count: int) -> dict[str, float]:
         "seconds": seconds,
         "bytes": peak_bytes() - before,
         "arithmetic_seconds": operations(config, vocab_size)
-        / _native.fast_peak(_native.fast_isas()[0]),
+        / _native.fast_peak(_native.about()["isas"][0]),
         "arithmetic_bytes": strings
         + 2 * text
         + engine_bytes(config, vocab_size),  # the file's bytes and its text
@@ -118,7 +119,7 @@ def step_seconds(engine: Any, batch: list[list[int]]) -> float:
 
 
 def operations(config: Config, vocab_size: int) -> float:
-    """Products and sums of one step: matrices, attention over the positions so far, and Adam at 40 a parameter."""
+    """Operations of one step: matrices, causal attention, and 40 per parameter for Adam."""
     n, rows = config.block_size, config.batch_size * config.block_size
     matrices = 12 * config.n_layer * config.n_embd**2 + vocab_size * config.n_embd
     attention = 6 * config.n_layer * config.n_embd * (n + 1)
@@ -126,9 +127,10 @@ def operations(config: Config, vocab_size: int) -> float:
 
 
 def engine_bytes(config: Config, vocab_size: int) -> float:
-    """Float32: weights (matrices in two layouts), gradients, two moments, activations; float64: the state handed over.
+    """Bytes of the engine's arrays.
 
-    Activations of a batch go in portions, of about 8 MB.
+    In float32: weights (matrices in two layouts), gradients, two moments, and activations.
+    In float64: the state that Python hands over. Activations come in portions of 8 MB.
     """
     n, count = config.n_embd, config.parameter_count(vocab_size)
     matrices = 12 * config.n_layer * n * n + vocab_size * n
@@ -138,14 +140,14 @@ def engine_bytes(config: Config, vocab_size: int) -> float:
     return 4.0 * (4 * count + matrices + rows * (row + attention)) + 24 * count
 
 
-# ---- All settings ---------------------------------------------------------------------------------
+# ---- All settings ----
 
 
 def measure() -> dict[str, Any]:
     """Every point of every sweep."""
     found: dict[str, Any] = {
         "machine": benchmarking.machine(),
-        "isa": _native.fast_isas()[0],
+        "isa": _native.about()["isas"][0],
         "sweeps": {},
     }
     for name, values in SWEEPS.items():
@@ -161,7 +163,7 @@ def measure() -> dict[str, Any]:
 
 
 def plot(found: dict[str, Any]) -> None:
-    """Two rows of small plots: seconds and bytes against each size, measured and as the arithmetic says."""
+    """Two rows of small plots: seconds and bytes against each size, measured and by arithmetic."""
     import matplotlib
 
     matplotlib.use("svg")
@@ -193,7 +195,8 @@ def plot(found: dict[str, Any]) -> None:
     axes[1, 0].set_ylabel("MB beyond Python's own")
     axes[0, 0].legend(frameon=False)
     figure.suptitle(
-        f"Fast engine, {found['isa']}, one thread; {found['machine']['processor']}, {found['machine']['date']}. "
+        f"Fast engine, {found['isa']}, one thread; {found['machine']['processor']}, "
+        f"{found['machine']['date']}. "
         "Arithmetic: the operations at the core's peak; the arrays' sizes."
     )
     figure.savefig(PLOT, metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""The same training step in NumPy, float32: padded batches, one matrix product for each weight, backward by hand."""
+"""The training step in NumPy, in float32, with padded batches and gradients written by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Padded = tuple[Array, Array, Array]  # ids, targets, weights in the loss: [docum
 
 
 def rms_norm(x: Array) -> tuple[Array, Array]:
-    """x over the root of its mean square, and the scale."""
+    """x divided by the root of its mean square, and that scale."""
     scale = 1 / np.sqrt(np.mean(x * x, -1, keepdims=True) + np.float32(1e-5))
     return x * scale, scale
 
@@ -31,7 +31,7 @@ def by_weight(dy: Array, x: Array) -> Array:
 
 
 class NumpyTrainer:
-    """Steps of Adam; weights, gradients and moments are vectors that the matrices look into."""
+    """Steps of Adam. Weights, gradients and moments are vectors; the matrices are views of them."""
 
     def __init__(self, config: Config, vocab_size: int, parameters: array[float]) -> None:
         self.config, self.done = config, 0
@@ -45,7 +45,7 @@ class NumpyTrainer:
             start = part.stop
 
     def prepare(self, batches: Sequence[Batch]) -> list[Padded]:
-        """Arrays padded to the longest document of each batch: not part of what is timed."""
+        """Arrays padded to the longest document of each batch. This is not timed."""
         found = []
         for batch in batches:
             lengths = [min(self.config.block_size, len(tokens) - 1) for tokens in batch]

@@ -1,13 +1,16 @@
-"""Held-out loss against seconds of training, for every preset, beside what counting reaches on the same split.
+"""Measure validation loss against seconds of training for every preset, and for n-grams.
 
     python benchmarks/quality.py                          the built-in names
     python benchmarks/quality.py surnames=FILE ...        these lists too
     python benchmarks/quality.py --plot                   draw from the figures kept
 
-Of each list 1,000 documents are held out, those that `microgpt train --val` with the default seed holds out. A list
-that has documents twice, as the names have, has some of them on both sides: the loss on those that nobody trained on
-stands beside it. The fast engine, as many threads as it chooses. Seconds are wall time of training alone; on the first
-list with about 30 looks at the held-out documents in between. Writes quality.json and docs/quality.svg (matplotlib).
+1,000 documents of each list are held out: those that `microgpt train --held-out` holds out with the
+default seed. In a list with duplicates, such as the names, some also occur in the training set.
+The table therefore also shows the loss on the held-out documents that do not.
+The fast engine runs with the number of threads that it chooses.
+Seconds are wall time of training alone.
+The first list is evaluated about 30 times during training, for the curve.
+Writes quality.json and docs/quality.svg, for which it needs matplotlib.
 """
 
 from __future__ import annotations
@@ -27,9 +30,8 @@ from microgpt.training import Session
 HERE = Path(__file__).parent
 RESULTS, PLOT = HERE / "quality.json", HERE.parent / "docs" / "quality.svg"
 HELD_OUT, LOOKS = 1000, 30
-Losses = dict[
-    str, float
-]  # "held out": on all of them; "unseen": on those that stand nowhere in what was trained on
+# "held out": loss on all held-out documents; "unseen": on those not in the training set
+Losses = dict[str, float]
 
 
 def never() -> bool:
@@ -42,7 +44,7 @@ def read(path: str) -> corpus.Corpus:
 
 def start(preset: str, path: str) -> Session:
     source = read(path)
-    config = Config(**recipe(preset, source.documents), val=HELD_OUT / len(source.documents))
+    config = Config(**recipe(preset, source.documents), held_out=HELD_OUT / len(source.documents))
     return Session.start(config, source, "fast")
 
 
@@ -61,7 +63,7 @@ def losses(session: Session) -> Losses:
 
 
 def train(preset: str, path: str, looks: int) -> tuple[float, Losses, list[tuple[float, float]]]:
-    """Seconds of training, the losses at its end, and (seconds, held-out loss) on the way."""
+    """Seconds of training, the losses at its end, and the curve of (seconds, validation loss)."""
     session = start(preset, path)
     every = max(1, session.config.num_steps // looks)
     seconds, curve = 0.0, [(0.0, losses(session)["held out"])]
@@ -75,7 +77,7 @@ def train(preset: str, path: str, looks: int) -> tuple[float, Losses, list[tuple
 
 
 def counted(path: str) -> dict[str, Losses]:
-    """Of the uniform and the n-gram models, counted in what the presets train on."""
+    """The losses of the uniform and the n-gram models, counted in the training set."""
     session = start("reference", path)
     encode = session.tokenizer.encode
     counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
@@ -89,7 +91,7 @@ def counted(path: str) -> dict[str, Losses]:
 def measure(
     path: str, looks: int, presets: list[str], kept: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """Figures of a list; those `kept` stay but for the presets named."""
+    """The figures of a list. Those in `kept` stay, except for the presets given."""
     result = kept or {"documents": len(read(path).documents), "models": counted(path), "curves": {}}
     for preset in presets:
         seconds, found, curve = train(preset, path, looks)
@@ -100,7 +102,7 @@ def measure(
 
 
 def table(found: dict[str, Any]) -> str:
-    """A Markdown table of the losses and seconds, machine and date above it."""
+    """A Markdown table of the losses and seconds, preceded by the machine and the date."""
     m, lists = found["machine"], found["lists"]
     shown = ["2-gram", "5-gram", *PRESETS]
     lines = [
@@ -114,7 +116,7 @@ def table(found: dict[str, Any]) -> str:
             what = (
                 f"{one['documents']:,} {name}"
                 if which == "held out"
-                else f"{name}, those nowhere in the rest"
+                else f"{name}, without those in the training set"
             )
             lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])

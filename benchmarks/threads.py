@@ -1,9 +1,10 @@
-"""From which work on do two threads pay? One thread and two in turns, wall time: for an idle machine.
+"""Measure from which amount of work on two threads are faster than one. Needs an idle machine.
 
     python benchmarks/threads.py [--seconds 1]
 
-The work of a step, in the measure of `Engine::threads_for` (fast_engine.cpp), where two threads begin to be faster is
-what kWorthHelpers there should be. Writes no file.
+Prints wall times with one and two threads, and the work of a step as `Engine::threads_for` counts.
+kWorthHelpers in the fast engine should be the work at which two threads begin to be faster.
+Writes no file.
 """
 
 from __future__ import annotations
@@ -51,19 +52,19 @@ def main() -> None:
         batches = [
             [session.tokenizer.encode(text) for text in session.batch(step)] for step in range(8)
         ]
-        batches *= max(
-            1, round(2e8 / (8 * work))
-        )  # some milliseconds, so that starting the thread weighs little
+        # Long enough that starting the thread does not matter.
+        batches *= max(1, round(2e8 / (8 * work)))
         trainers = [FastTrainer(config, vocab_size, parameters, threads, "") for threads in (1, 2)]
-        found: list[list[float]] = [[], []]
+        times: list[list[float]] = [[], []]
         end = time.perf_counter() + seconds
         while time.perf_counter() < end:
-            for trainer, times in zip(trainers, found):
-                times.append(wall_seconds(trainer, batches))
-        one, two = map(statistics.median, found)
+            for trainer, seen in zip(trainers, times):
+                seen.append(wall_seconds(trainer, batches))
+        one, two = map(statistics.median, times)
         print(
-            f"n_embd {n_embd}, batch {batch_size}: work {work:.2e}, {1e6 * one:.0f} us a step with one thread, "
-            f"{1e6 * two:.0f} with two, {one / two:.2f} times (best {min(found[0]) / min(found[1]):.2f})"
+            f"n_embd {n_embd}, batch {batch_size}: work {work:.2e}, "
+            f"{1e6 * one:.0f} us per step with one thread, {1e6 * two:.0f} with two, "
+            f"{one / two:.2f} times faster (best {min(times[0]) / min(times[1]):.2f})"
         )
 
 

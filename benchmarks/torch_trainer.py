@@ -1,4 +1,4 @@
-"""The same training step in PyTorch, as one writes it there to be fast: padded batches, fused attention, fused Adam."""
+"""The training step in PyTorch, written to be fast: padded batches, fused attention, fused Adam."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Model(nn.Module):
 
 
 class TorchTrainer:
-    """Steps of Adam in float32, one core unless torch is told otherwise."""
+    """Steps of Adam in float32, on one core unless torch is configured otherwise."""
 
     def __init__(
         self, config: Config, vocab_size: int, parameters: array[float], *, compiled: bool = False
@@ -94,7 +94,7 @@ class TorchTrainer:
             layer.fc2.weight.copy_(by_name[f"layer{i}.mlp_fc2"])
 
     def prepare(self, batches: Sequence[Batch]) -> list[Padded]:
-        """Tensors padded to the longest document of each batch: not part of what is timed."""
+        """Tensors padded to the longest document of each batch. This is not timed."""
         return [self._padded(batch) for batch in batches]
 
     def _padded(self, batch: Batch) -> Padded:

@@ -1,8 +1,10 @@
-"""Measure this machine into results.json, and write the tables of README and docs/speed.md from that file.
+"""Measure this machine, and write the tables of README.md and docs/speed.md.
 
-python benchmarks/update.py            measure, write results.json, rewrite the tables
-python benchmarks/update.py --tables   rewrite the tables from the figures kept
---peer NAME=COMMAND                    also time this command, as `microgpt bench` does; as often as wanted
+python benchmarks/update.py            measure and rewrite the tables
+python benchmarks/update.py --tables   rewrite the tables from the last measurement
+--peer NAME=COMMAND                    also time this command, as `microgpt bench` does (repeatable)
+
+A measurement is written to results.json, and its medians are added to history.jsonl.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import history
 import quality
 from fast_tables import bars, fast_figures, number
 
@@ -25,6 +28,7 @@ RESULTS, README, SPEED = (
     HERE.parent / "docs" / "speed.md",
 )
 BEGIN, END = "<!-- figures: written by make bench -->\n", "<!-- end of figures -->\n"
+RACE_MARKS = ("<!-- races: written by make bench -->\n", "<!-- end of races -->\n")
 QUALITY_MARKS = ("<!-- quality: written by make plots -->\n", "<!-- end of quality -->\n")
 
 
@@ -41,20 +45,23 @@ def main() -> None:
         results["fast"] = output(str(HERE / "fast.py"))
         results["browser"] = output(str(HERE / "browser.py")) if shutil.which("chromium") else None
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+        history.append()
     for path, text in texts(json.loads(RESULTS.read_text())).items():
         path.write_text(text)
 
 
 def texts(results: dict[str, Any]) -> dict[Path, str]:
-    """The files with tables, written anew from these figures."""
+    """The files that hold tables, with their new text."""
     readme = between_marks(README.read_text(), figures(results))
     found = {
         README: between_marks(
             readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS
         )
     }
+    speed = between_marks(SPEED.read_text(), races(results), *RACE_MARKS)
     if results.get("fast"):
-        found[SPEED] = between_marks(SPEED.read_text(), bars(results["machine"], results["fast"]))
+        speed = between_marks(speed, bars(results["machine"], results["fast"]))
+    found[SPEED] = speed
     return found
 
 
@@ -66,13 +73,13 @@ def output(*command: str) -> dict[str, Any]:
 
 
 def between_marks(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
-    """The text with the part between the marks written anew."""
+    """The text with the part between the marks replaced."""
     before, rest = text.split(begin)
     return before + begin + table + end + rest.split(end)[1]
 
 
 def figures(results: dict[str, Any]) -> str:
-    """A Markdown table of the medians, machine and date above it."""
+    """A Markdown table of the medians, preceded by the machine and the date."""
     m = results["machine"]
     lines = [
         f"{m['processor']}, {m['cores']} cores, {m['system']}, CPython {m['python']}; {m['date']}.",
@@ -84,26 +91,36 @@ def figures(results: dict[str, Any]) -> str:
         span = f"{number(one['low'])}–{number(one['high'])} {unit}"
         ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
         lines.append(
-            f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} | {span} | {ratio} |"
+            f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} "
+            f"| {span} | {ratio} |"
         )
+    return "\n".join([*lines, ""])
+
+
+def races(results: dict[str, Any]) -> str:
+    """Markdown tables of the fast engine beside others, and of page and server."""
     return "\n".join(
-        [*lines, *fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
+        [*fast_figures(results.get("fast")), *browser_figures(results.get("browser")), ""]
     )
 
 
 def browser_figures(found: dict[str, Any] | None) -> list[str]:
-    """The page's and the server's figures as a second table; nothing where there was no Chromium."""
+    """The figures of page and server as a second table; no lines if there was no Chromium."""
     if found is None:
         return []
     seconds, requests = found["seconds_for_1000_steps_in_chromium"], found["sample_requests"]
     rows = {
         "page without its lists": f"{found['page_bytes']:,} bytes",
-        "1,000 reference steps in Chromium": f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s",
-        "engine asked for 20 strings": f"{requests['engine_calls_per_second']:,.0f} a second",
+        "1,000 reference steps in Chromium": (
+            f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s"
+        ),
+        "calls of the engine, 20 samples each": (
+            f"{requests['engine_calls_per_second']:,.0f} per second"
+        ),
     }
     for clients in (1, 8):
         r = requests[f"clients_{clients}"]
-        text = f"{r['requests_per_second']:,.0f} a second, p99 {1000 * r['p99_seconds']:.1f} ms"
+        text = f"{r['requests_per_second']:,.0f} per second, p99 {1000 * r['p99_seconds']:.1f} ms"
         rows[f"the same over HTTP, clients: {clients}"] = text
     return [
         "",

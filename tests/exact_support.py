@@ -1,6 +1,7 @@
 """What the tests of the exact engine share: the module under test and a small model. Holds no test.
 
-MICROGPT_TEST_NATIVE names a build of the extension module to test in place of the installed one. Importing it skips
+MICROGPT_TEST_NATIVE names a build of the extension module to test in place of the installed one.
+Importing it skips
 where there is none.
 """
 
@@ -13,7 +14,7 @@ import random
 import sys
 from array import array
 
-import pytest
+from conftest import need
 from hypothesis import HealthCheck, settings
 
 from microgpt.config import Config
@@ -26,8 +27,8 @@ if path := os.environ.get("MICROGPT_TEST_NATIVE"):
     sys.modules["microgpt._native"] = importlib.util.module_from_spec(spec)
     loader.exec_module(sys.modules["microgpt._native"])
 
-native_module = pytest.importorskip(
-    "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+native_module = need(
+    "microgpt._native", "native", "the compiled module was not built: no C++ compiler"
 )
 from microgpt.engines.exact import ExactEngine  # noqa: E402 - after the module under test
 

@@ -1,4 +1,4 @@
-"""What the tests of the promises share: a model so small that the scalar engine is quick, and child processes.
+"""Shared by tests: a model small enough for the scalar engine, model files, child processes.
 
 Holds no test.
 """
@@ -36,7 +36,7 @@ CALLS = ("open", "write", "fsync", "close", "replace", "unlink")
 
 
 class Watched(files.System):
-    """Real calls, short writes of one block; `before` and `after` see each call's number and name."""
+    """Real calls, with short writes of one block. Each call is shown to `before` and `after`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -66,7 +66,7 @@ class Watched(files.System):
 
 
 def session(names: list[str] = NAMES, **changes: float) -> Session:
-    """A run of the tiny model, not begun."""
+    """A run of the tiny model, before its first step."""
     config = Config(**(TINY | changes))
     return Session.start(config, corpus.from_iterable(names), "scalar")
 
@@ -82,7 +82,7 @@ def checkpoint_after(
 
 
 def sealed(header: bytes, payload: bytes) -> bytes:
-    """A file with this header and a SHA-256 that fits, put in the place of the 64 characters it holds."""
+    """A file with this header, in which the SHA-256 is replaced by the right one."""
     start, before = 8, b'"sha256":"'
     data = bytearray(len(header).to_bytes(8, "little") + header + payload)
     at = data.find(before, start) + len(before)
@@ -113,7 +113,7 @@ def command(*args: object, **options: object) -> subprocess.CompletedProcess[str
 
 
 def start(*args: object, folder: Path) -> subprocess.Popen[str]:
-    """`microgpt ARGS` going on beside the test, Ctrl-C at its default whatever the test's own parent ignores."""
+    """`microgpt ARGS`, running beside the test, with the default handler for Ctrl-C."""
     return subprocess.Popen(
         [sys.executable, "-m", "microgpt", *map(str, args)],
         cwd=folder,
@@ -126,7 +126,7 @@ def start(*args: object, folder: Path) -> subprocess.Popen[str]:
 
 
 def recorded_start(expected: Golden) -> tuple[list[list[int]], list[str], State, random.Random]:
-    """A recorded run before its first step: shuffled documents as tokens, alphabet, state, and the draws to go on."""
+    """A recorded run before its first step: shuffled tokens, alphabet, state, random generator."""
     documents = reference.read_documents(expected.data.read_text(encoding="utf-8"))
     rng = random.Random(expected.config.seed)
     rng.shuffle(documents)
@@ -142,7 +142,7 @@ def recorded_start(expected: Golden) -> tuple[list[list[int]], list[str], State,
 
 
 def in_child(work: Callable[[], int]) -> int:
-    """Fork, run `work` there, return its exit code, or minus the signal that killed it."""
+    """Run `work` in a forked process; its exit code, or minus the signal that killed it."""
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -156,6 +156,6 @@ def in_child(work: Callable[[], int]) -> int:
 def data_entry(
     source: object, fingerprint: object = "", documents: object = 1, column: object = None
 ) -> dict[str, object]:
-    """What a header says of the documents, true or not."""
+    """The entry "data" of a header."""
     origin = {"sources": [source], "column": column, "dedupe": False}
     return {"origin": origin, "fingerprint": fingerprint, "documents": documents}

@@ -1,4 +1,4 @@
-"""Which other Pythons this machine has: found on the path and in pyenv's folder, asked for their version."""
+"""Which other Pythons this machine has, on the path and in pyenv's folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def available() -> dict[str, str]:
         sys.executable,
         *(str(p) for p in sorted(Path.home().glob(".pyenv/versions/3.1[1-9]*/bin/python"))),
     ]
-    candidates += [found for minor in range(11, 16) if (found := shutil.which(f"python3.{minor}"))]
-    found: dict[str, str] = {}
+    candidates += [path for minor in range(11, 16) if (path := shutil.which(f"python3.{minor}"))]
+    pythons: dict[str, str] = {}
     for python in candidates:
         ask = [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
         answer = subprocess.run(ask, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
-            found.setdefault(answer.stdout.strip(), python)
-    return found
+            pythons.setdefault(answer.stdout.strip(), python)
+    return pythons

@@ -1,4 +1,4 @@
-"""What the server's tests share: a tiny model, a server in this process, one in its own process.
+"""What the tests of the HTTP interface share: a tiny model, and servers in and beside this process.
 
 Holds no test. Importing it skips where the serve extra is not installed.
 """
@@ -85,6 +85,12 @@ def live(model: MicroGPT | None) -> Iterator[Live]:
         yield found
     finally:
         found.stop()
+
+
+def post_head(port: int, path: str) -> str:
+    """The first lines of a POST request with a JSON body; more headers may follow."""
+    first = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    return first + "Content-Type: application/json\r\n"
 
 
 def serve(*arguments: str) -> subprocess.Popen[str]:

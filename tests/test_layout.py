@@ -1,10 +1,13 @@
-"""The order of the files: imports go one way, heavy ones stay where they belong, one file prints."""
+"""The order of the files: imports go one way, each heavy package has a home, one file prints."""
 
 from __future__ import annotations
 
 import ast
+import os
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +20,16 @@ ROOT = Path(microgpt.__file__).parent
 ORDER = """
     errors reference
     config files
-    randomness tokenizer engines
-    engines.compiled engines.muon engines.noise
+    reference_recipe
+    randomness tokenizer
+    engines.contract
+    engines.base engines.registry
+    engines
+    engines.compiled
     engines.scalar engines.exact engines.fast pytorch
     corpus
     checkpoint ngrams recipes
+    gpt
     training sampling scoring explaining
     model recording
     journey
@@ -36,13 +44,14 @@ ORDER = """
     progress
     verify
     verify.cage verify.probe verify.rewrite verify.sandbox verify.engine_program
-    verify.recording
+    verify.floats verify.cases verify.recording
     verify.compare verify.programs
-    verify.gradients verify.verifier
-    verify.exported
+    verify.verdict verify.gradients
+    verify.verifier verify.exported
     journey.form journey.steps journey.syntax
     journey.analyze
     journey.ledger
+    journey.editions
     journey.gist journey.remind
     commands
     commands.train commands.strings commands.inspect commands.bench commands.export commands.serve
@@ -59,7 +68,7 @@ FILES = {
 
 
 def imports(path: Path) -> Iterator[str]:
-    """Every module a file imports, at its top or inside a function; ours relative to the package."""
+    """Every module that a file imports, also inside a function; ours relative to the package."""
     package = path.relative_to(ROOT).parts[:-1]
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -120,7 +129,12 @@ def test_only_the_command_prints() -> None:
     for name, path in FILES.items():
         calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
         prints = [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
-        assert not prints or name in ("cli", "reference", "verify.engine_program"), name
+        assert not prints or name in (
+            "cli",
+            "reference",
+            "reference_recipe",
+            "verify.engine_program",
+        ), name
 
 
 def test_files_and_functions_stay_short() -> None:
@@ -138,11 +152,15 @@ def test_every_file_begins_with_what_it_is_for() -> None:
 
 
 def test_help_and_import_load_nothing_heavy() -> None:
-    program = (
-        "import sys\nfrom microgpt.cli import main\nfrom microgpt import MicroGPT\n"
-        "try: main(['train', '--help'])\nexcept SystemExit: pass\n"
-        "print(*sorted({m.split('.')[0] for m in sys.modules} & {'numpy','torch','rich','shtab','safetensors'}))"
-    )
+    program = """
+import sys
+from microgpt.cli import main
+from microgpt import MicroGPT
+try: main(["train", "--help"])
+except SystemExit: pass
+loaded = {name.split(".")[0] for name in sys.modules}
+print(*sorted(loaded & {"numpy", "torch", "rich", "shtab", "safetensors"}))
+"""
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout
@@ -176,3 +194,19 @@ def test_public_names_are_these_and_each_can_be_had() -> None:
         assert getattr(microgpt, name).__name__ == name
     with pytest.raises(AttributeError):
         microgpt.nothing  # noqa: B018
+
+
+def test_tools_beside_this_python_are_found_without_an_activated_environment() -> None:
+    environment = {"PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
+    program = "import conftest, os; print(os.environ['PATH'])"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.split(os.pathsep)[0] == str(Path(sys.executable).parent)
+
+
+def test_the_version_is_stated_once() -> None:
+    project = tomllib.loads((ROOT.parent.parent / "pyproject.toml").read_text())
+    assert "version" in project["project"]["dynamic"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+", microgpt.__version__)
+    changelog = (ROOT.parent.parent / "CHANGELOG.md").read_text()
+    assert f"## [{microgpt.__version__}]" in changelog

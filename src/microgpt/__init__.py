@@ -1,52 +1,14 @@
-"""microgpt: a complete tiny GPT for lists of short strings. The public names, loaded on first use."""
+"""microgpt: a complete tiny GPT for lists of short strings.
+
+The public names are those in `__all__`. Each one is imported when it is first used, so that
+`import microgpt` is quick.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-
-if TYPE_CHECKING:
-    from .config import Config as Config
-    from .errors import BusyError as BusyError
-    from .errors import CheckpointError as CheckpointError
-    from .errors import ConfigError as ConfigError
-    from .errors import DataError as DataError
-    from .errors import DivergedError as DivergedError
-    from .errors import InputError as InputError
-    from .errors import MicrogptError as MicrogptError
-    from .errors import MissingPartError as MissingPartError
-    from .errors import NotFittedError as NotFittedError
-    from .errors import OutputError as OutputError
-    from .errors import PermissionDeniedError as PermissionDeniedError
-    from .errors import StorageError as StorageError
-    from .explaining import Explanation as Explanation
-    from .model import MicroGPT as MicroGPT
-    from .recipes import recipe as recipe
-    from .scoring import Evaluation as Evaluation
-    from .training import Step as Step
-
-_HOME = {
-    "BusyError": "errors",
-    "CheckpointError": "errors",
-    "Config": "config",
-    "ConfigError": "errors",
-    "DataError": "errors",
-    "DivergedError": "errors",
-    "Evaluation": "scoring",
-    "Explanation": "explaining",
-    "InputError": "errors",
-    "MicroGPT": "model",
-    "MicrogptError": "errors",
-    "MissingPartError": "errors",
-    "NotFittedError": "errors",
-    "OutputError": "errors",
-    "PermissionDeniedError": "errors",
-    "Step": "training",
-    "StorageError": "errors",
-    "recipe": "recipes",
-}
 
 __all__ = [
     "BusyError",
@@ -69,11 +31,40 @@ __all__ = [
     "recipe",
 ]
 
+# For type checkers, which take this name as True. Importing typing would take milliseconds.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .config import Config
+    from .errors import (
+        BusyError,
+        CheckpointError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        InputError,
+        MicrogptError,
+        MissingPartError,
+        NotFittedError,
+        OutputError,
+        PermissionDeniedError,
+        StorageError,
+    )
+    from .explaining import Explanation
+    from .model import MicroGPT
+    from .recipes import recipe
+    from .scoring import Evaluation
+    from .training import Step
+
+# Where the public names are defined. A module imports only those to its left.
+_MODULES = ("errors", "config", "recipes", "scoring", "explaining", "training", "model")
+
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    for module in _MODULES if name in __all__ else ():
+        names = vars(import_module(f".{module}", __name__))
+        if name in names:
+            return names[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -1,25 +1,55 @@
+"""The compiled engines: src/native/binding.cpp. What the arguments mean: `engines.contract`."""
+
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict
 
+from .config import Config
+
 class About(TypedDict):
-    isa: str
-    libm: Literal["vector", "system"]
-    isas: list[str]
+    isa: str  # the best that runs here
+    libm: Literal["vector", "system"]  # how the exact engine computes exp, log and pow on it
+    isas: list[str]  # all instruction sets that run here, best first
 
 def about() -> About: ...
 
-class Exact:
+class Engine:
+    """What both classes offer. The arrays are float64 of the right length, or TypeError."""
+
+    @property
+    def instruction_set(self) -> str: ...
+    def copy_state(self, parameters: array[float], m: array[float], v: array[float]) -> int: ...
+    def steps(
+        self,
+        batches: Sequence[Sequence[Sequence[int]]],
+        learning_rates: Sequence[float],
+        stop: Callable[[], bool],
+    ) -> tuple[list[float], Literal["done", "stopped", "diverged"]]: ...
+    def gradients(
+        self, batch: Sequence[Sequence[int]], out: array[float], stop: Callable[[], bool]
+    ) -> float | None: ...  # None: stopped
+    def log_probabilities(
+        self, documents: Sequence[Sequence[int]], stop: Callable[[], bool]
+    ) -> list[list[float]]: ...
+    def trace(
+        self, tokens: Sequence[int], stop: Callable[[], bool]
+    ) -> tuple[bytes, bytes] | None: ...  # float64 numbers, row by row; None: stopped
+    def generate(
+        self,
+        count: int,
+        coins: array[float],
+        start: Sequence[int],
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        stop: Callable[[], bool],
+    ) -> tuple[list[list[int]], int]: ...
+
+class Exact(Engine):
     def __init__(
         self,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        block_size: int,
+        config: Config,
         vocab_size: int,
-        beta1: float,
-        beta2: float,
-        eps: float,
         parameters: array[float],
         m: array[float],
         v: array[float],
@@ -28,51 +58,12 @@ class Exact:
         isa: str | None = None,
         libm: str | None = None,
     ) -> None: ...
-    def steps(
-        self,
-        batches: Sequence[Sequence[Sequence[int]]],
-        learning_rates: Sequence[float],
-        stop: Callable[[], bool],
-    ) -> tuple[list[float], Literal["done", "stopped", "diverged"]]: ...
-    def gradients(
-        self, batch: Sequence[Sequence[int]], out: array[float], stop: Callable[[], bool]
-    ) -> float | None: ...
-    def log_probabilities(
-        self, documents: Sequence[Sequence[int]], stop: Callable[[], bool]
-    ) -> list[list[float]]: ...
-    def trace(
-        self, tokens: Sequence[int], stop: Callable[[], bool]
-    ) -> tuple[bytes, bytes] | None: ...
-    def generate(
-        self,
-        count: int,
-        coins: array[float],
-        prefix: Sequence[int],
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        stop: Callable[[], bool],
-    ) -> tuple[list[list[int]], int]: ...
-    def copy_state(self, parameters: array[float], m: array[float], v: array[float]) -> int: ...
 
-def fast_isas() -> list[str]: ...
-def fast_peak(isa: str) -> float: ...
-
-class Fast:
-    isa: str
+class Fast(Engine):  # missing where the module was built without it
     def __init__(
         self,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        block_size: int,
+        config: Config,
         vocab_size: int,
-        beta1: float,
-        beta2: float,
-        eps_adam: float,
-        weight_decay: float,
-        input_dropout: float,
-        muon: float,
         parameters: array[float],
         m: array[float],
         v: array[float],
@@ -80,29 +71,5 @@ class Fast:
         threads: int,
         isa: str,
     ) -> None: ...
-    def copy_state(self, parameters: array[float], m: array[float], v: array[float]) -> int: ...
-    def steps(
-        self,
-        batches: Sequence[Sequence[Sequence[int]]],
-        learning_rates: Sequence[float],
-        stop: Callable[[], bool],
-    ) -> tuple[list[float], Literal["done", "stopped", "diverged"]]: ...
-    def gradients(
-        self, batch: Sequence[Sequence[int]], out: array[float], stop: Callable[[], bool]
-    ) -> float | None: ...
-    def log_probabilities(
-        self, documents: Sequence[Sequence[int]], stop: Callable[[], bool]
-    ) -> list[list[float]]: ...
-    def trace(
-        self, tokens: Sequence[int], stop: Callable[[], bool]
-    ) -> tuple[bytes, bytes] | None: ...
-    def generate(
-        self,
-        count: int,
-        coins: array[float],
-        prefix: Sequence[int],
-        temperature: float,
-        top_k: int,
-        top_p: float,
-        stop: Callable[[], bool],
-    ) -> tuple[list[list[int]], int]: ...
+
+def fast_peak(isa: str) -> float: ...

@@ -1,7 +1,7 @@
-"""Measurements on this machine, in one run: engines side by side on the same steps, and whole commands.
+"""Benchmarks of this machine, in one run: all engines on the same steps, and whole commands.
 
-Times are CPU times of the process, medians of several runs with their range. Ratios compare what was
-measured here and now; figures of other machines and days are another thing.
+Engines are measured in CPU time of the process. A figure is the median of several runs, with its
+range. Ratios compare only what was measured in the same run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from .model import MicroGPT
 from .randomness import Draws
 from .training import Session
 
-# label -> settings, and how many of the first steps the scalar engine can afford
+# label -> configuration, and the number of steps that the scalar engine makes in reasonable time
 SHAPES = {
     "n_embd 16": (Config(), 40),
     "4 layers, n_embd 64, block 64": (Config(n_layer=4, n_embd=64, block_size=64), 1),
@@ -35,7 +35,10 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """One figure: median, lowest and highest of `runs` runs. ratio: how often it goes into the scalar engine's."""
+    """One figure: median, lowest and highest of `runs` runs.
+
+    ratio: the scalar engine's median divided by this one.
+    """
 
     what: str
     engine: str
@@ -48,7 +51,7 @@ class Measurement:
 
 
 def machine() -> dict[str, str]:
-    """What was measured on, and when."""
+    """The machine, the versions and the date."""
     return {
         "date": date.today().isoformat(),
         "processor": _processor(),
@@ -60,28 +63,29 @@ def machine() -> dict[str, str]:
 
 
 def _processor() -> str:
-    """The processor's name; with its family and model, because generations share names."""
+    """The processor's name, with its family and model, because generations share names."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return platform.processor() or "unknown"
     lines = (line.partition(":") for line in text.splitlines())
-    found = {name.strip(): value.strip() for name, _, value in lines}
+    entries = {name.strip(): value.strip() for name, _, value in lines}
     numbers = ", ".join(
-        f"{key.removeprefix('cpu ')} {found[key]}"
+        f"{key.removeprefix('cpu ')} {entries[key]}"
         for key in ("cpu family", "model")
-        if key in found
+        if key in entries
     )
-    return found.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
+    return entries.get("model name", "unknown") + (f" ({numbers})" if numbers else "")
 
 
 def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
-    """All measurements, as they are made; each engine gets about `seconds` for each figure.
+    """Yield every measurement when it is made.
 
-    Raises ConfigError for seconds that are not above 0 and at most a day.
+    seconds: about how long each engine runs for one figure; above 0 and at most a day, otherwise
+    ConfigError. peers: name -> command of other programs; {data} stands for the path of the names.
     """
     check_range("seconds", seconds, False, 0, 86_400, open_low=True)
-    # Commands first: the peak memory of a child counts what its parent held when it was started.
+    # Commands first: the peak memory of a child includes what its parent held when it started.
     yield from _commands(peers)
     installed = [
         name for name, about in engines.available().items() if not about.startswith("not installed")
@@ -89,9 +93,9 @@ def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
     for label, (config, affordable) in SHAPES.items():
         scalar: Measurement | None = None
         for name in sorted(installed, key=lambda name: name != "scalar"):
-            found = _training(label, config, name, affordable, seconds)
-            scalar = scalar or found
-            yield Measurement(**asdict(found) | {"ratio": scalar.median / found.median})
+            measurement = _training(label, config, name, affordable, seconds)
+            scalar = scalar or measurement
+            yield replace(measurement, ratio=scalar.median / measurement.median)
     for name in installed:
         if name != "scalar":
             yield from use(name, seconds)
@@ -100,7 +104,7 @@ def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
 def _training(
     label: str, config: Config, engine: str, affordable: int, seconds: float
 ) -> Measurement:
-    """Microseconds a step on the run's first steps: as many as the scalar engine can afford, for all engines."""
+    """Microseconds per step on a run's first `affordable` steps, the same for all engines."""
     source = corpus.builtin()
     session = Session.start(config, source, engine)
     tokens = [
@@ -118,27 +122,27 @@ def _training(
 
 
 def use(engine: str, seconds: float) -> Iterator[Measurement]:
-    """Names a second, made and scored by a trained reference model."""
+    """Names per second that a trained model of the default size generates and scores."""
     model = MicroGPT(engine=engine).fit(corpus.builtin().documents)
     names = corpus.builtin().documents[:10_000]
     coins = Draws(1).coins(10_000 * model.config_.block_size)
-    make = model.engine_.generate
-    tokens = [model.tokenizer_.encode(name) for name in names]
+    gpt = model.gpt_
+    tokens = [gpt.tokenizer.encode(name) for name in names]
 
     def generate() -> float:
         return 10_000 / _cpu(
-            lambda: make(10_000, coins, [model.tokenizer_.bos], 0.5, 0, 1.0, _never)
+            lambda: gpt.engine.generate(10_000, coins, [gpt.tokenizer.bos], 0.5, 0, 1.0, _never)
         )
 
     def score() -> float:
-        return 10_000 / _cpu(lambda: model.engine_.log_probabilities(tokens, _never))
+        return 10_000 / _cpu(lambda: gpt.engine.log_probabilities(tokens, _never))
 
     yield _repeat("names generated", engine, "1/s", generate, seconds)
     yield _repeat("names scored", engine, "1/s", score, seconds)
 
 
 def _commands(peers: dict[str, str]) -> Iterator[Measurement]:
-    """Wall seconds of whole processes, start-up included."""
+    """Wall time, CPU time and peak memory of whole processes, including their start."""
     ours = [sys.executable, "-m", "microgpt"]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "names.txt"
@@ -163,9 +167,7 @@ def _commands(peers: dict[str, str]) -> Iterator[Measurement]:
             walls, cpus, peaks = zip(*(_process(command, folder) for _ in range(5)))
             yield _summary(name, "", "s wall", list(walls))
             yield _summary(name, "", "s CPU", list(cpus))
-            if (
-                "train" in name
-            ):  # a child's peak is at least its parent's size: no figure for small ones
+            if "train" in name:  # a child's peak is at least its parent's size
                 yield _summary(name, "", "MB peak", list(peaks))
 
 
@@ -192,7 +194,7 @@ def _cpu(work: Callable[[], object]) -> float:
 def _repeat(
     what: str, engine: str, unit: str, run: Callable[[], float], seconds: float
 ) -> Measurement:
-    """At least three runs after one to warm up (two and none when they are slow), for about `seconds`."""
+    """Run for about `seconds`: a warm-up and at least three runs, or two if one is slow."""
     began = time.perf_counter()
     numbers = [run()]
     slow = time.perf_counter() - began > seconds / 2
@@ -211,12 +213,12 @@ def _summary(what: str, engine: str, unit: str, numbers: list[float]) -> Measure
     )
 
 
-def report(found: list[Measurement]) -> dict[str, Any]:
-    """Machine, engines and figures, as they are kept in benchmarks/."""
+def report(measurements: list[Measurement]) -> dict[str, Any]:
+    """Machine, engines and figures, in the form of the files in benchmarks/."""
     return {
         "machine": machine(),
         "engines": engines.available(),
-        "measurements": [asdict(one) for one in found],
+        "measurements": [asdict(measurement) for measurement in measurements],
     }
 
 

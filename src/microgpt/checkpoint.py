@@ -1,8 +1,17 @@
-"""A model in one safetensors file: weights, optimiser, and in the header everything to go on from.
+"""A checkpoint: a training run saved in one safetensors file, which is also called a model file.
 
-The file is written here rather than by the safetensors package because its hash covers the header
-too, its bytes are the same for the same model, and reading it trusts nothing: size, header, offsets
-and hash are checked before a tensor is made. The official reader opens it; a test says so.
+The tensors are the weights and the optimizer's two moments. The header's metadata holds the rest
+that training needs to continue: configuration, alphabet, random state, step, and what the data was.
+
+This module writes the file itself, without the safetensors package, for three reasons. The SHA-256
+covers the header too. The same model gives the same bytes. And reading trusts nothing: size,
+header, offsets and SHA-256 are checked before a tensor is made. A test opens the files with the
+official reader.
+
+Format versions, in the order in which they were introduced:
+
+    1   the share of held-out documents is called "val" in the configuration; no entry "made_by"
+    2   it is called "held_out"; "made_by" says which engine trained the model, and where
 """
 
 from __future__ import annotations
@@ -13,30 +22,34 @@ import os
 import struct
 import sys
 from array import array
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any, NoReturn
 
-from . import files
+from . import __version__, files
 from .config import Config
 from .corpus import Corpus, Origin
-from .engines import State
+from .engines import Engine, State
 from .errors import CheckpointError, ConfigError, DataError, DivergedError
 from .randomness import Draws
 from .tokenizer import Tokenizer
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"
 HEADER_LIMIT = 4 << 20  # bytes of JSON
-ITEMS_LIMIT = 100_000  # of its values; 256 layers have 28,000
+ITEMS_LIMIT = 100_000  # values in that JSON; a model of 256 layers has 28,000
 _KEYS = {"format", "format_version", "config", "alphabet", "rng_state", "data", "step", "sha256"}
-_UNHASHED = "0" * 64  # stands in the hash's place while the hash is taken
-_LOWER = "lower the learning rate"
-_STATE = {"": "parameters", "m.": "m", "v.": "v"}  # tensor name prefix -> field of State
+_KEYS_OF = {"1": _KEYS, "2": _KEYS | {"made_by"}}  # format version -> entries of the metadata
+_UNHASHED = "0" * 64  # in place of the SHA-256 while it is computed
+THEN = ", then "  # between the instruction sets of a model that was trained on several
+_TENSORS = {"": "parameters", "m.": "m", "v.": "v"}  # prefix of a tensor's name -> field of State
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a model was trained on: where it was read, SHA-256 of the documents, how many they are."""
+    """What a model was trained on.
+
+    origin: where the documents were read. fingerprint: SHA-256 of all of them. documents: how many.
+    """
 
     origin: Origin
     fingerprint: str
@@ -58,53 +71,116 @@ class Data:
             for value in (*sources, self.origin.dedupe, self.fingerprint, self.documents)
         ]
         if not sources or types != [str] * len(sources) + [bool, str, int]:
-            raise ValueError("the data's entries are not where, hash and number")
+            raise ValueError("the entry data must hold sources, a fingerprint and a number")
         if not isinstance(self.origin.column, str | None):
-            raise ValueError("the data's column is not a name")
+            raise ValueError("the column of the entry data must be a string")
+        return self
+
+
+@dataclass(frozen=True)
+class MadeBy:
+    """What trained a model. The model's last bits may depend on each of these.
+
+    engine: its name. instruction_set: the one the engine used, "" if its bits depend on none.
+    libm: the C library that computed exp, log and pow, "" if the system does not say.
+    microgpt, python, platform: versions, and operating system with processor architecture.
+
+    All are "" for a model from a file of format version 1, which did not record them.
+    """
+
+    engine: str = ""
+    instruction_set: str = ""
+    libm: str = ""
+    microgpt: str = ""
+    python: str = ""
+    platform: str = ""
+
+    @classmethod
+    def here(cls, engine: Engine) -> MadeBy:
+        """The entry for a model that this engine trains in this process."""
+        import platform  # here, because it takes 10 ms and loading a model does not need it
+
+        return cls(
+            engine.name,
+            engine.instruction_set,
+            " ".join(filter(None, platform.libc_ver())),
+            __version__,
+            f"{platform.python_implementation()} {platform.python_version()}",
+            f"{platform.system()} {platform.machine()}",
+        )
+
+    def after(self, earlier: MadeBy) -> MadeBy:
+        """This entry, for a model whose training began as `earlier` says.
+
+        Two different instruction sets are both named, in order: "avx512, then avx2". No single
+        run has the bits of such a model.
+        """
+        before = earlier.instruction_set if earlier.engine else "unknown"
+        here = self.instruction_set
+        both = before if before.split(THEN)[-1] == here else f"{before}{THEN}{here}"
+        return replace(self, instruction_set=both)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MadeBy:
+        """The inverse of `asdict`. Raises ValueError or TypeError on anything else."""
+        self = cls(**values)
+        if len(values) != len(fields(cls)) or not all(
+            isinstance(value, str) for value in values.values()
+        ):
+            raise ValueError("the entry made_by must hold six strings")
         return self
 
 
 @dataclass
 class Checkpoint:
-    """A training run at rest."""
+    """A training run between two steps. draws: the stream of random numbers as it stands there."""
 
     config: Config
     tokenizer: Tokenizer
     state: State
     draws: Draws
     data: Data
+    made_by: MadeBy = MadeBy()
+
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights alone, as little-endian float64 in file order.
+
+        Two models with the same weights have the same one, whatever made them.
+        """
+        return hashlib.sha256(little_endian(self.state.parameters)).hexdigest()
 
 
 def save(path: files.StrPath, checkpoint: Checkpoint, *, locked: bool = False) -> None:
-    """Write the checkpoint, all or nothing; `locked` says that the caller holds the path's lock."""
+    """Write all of the checkpoint or nothing. locked: the caller already holds `files.lock`."""
     (files.write if locked else files.save)(path, to_bytes(checkpoint))
 
 
 def load(path: files.StrPath) -> Checkpoint:
-    """Read a checkpoint; any byte changed since it was written is a CheckpointError."""
+    """Read a checkpoint. Raises CheckpointError if any byte has changed since it was written."""
     try:
         start = files.first_bytes(path, 8 + HEADER_LIMIT)
         if start:
-            _header(start)  # a large file of another kind is refused before it is read whole
+            _header(start)  # refuses a large file of another kind before all of it is read
         return from_bytes(files.read(path))
     except CheckpointError as error:
         raise CheckpointError(error.what, where=os.fspath(path), fix=error.fix) from error.__cause__
 
 
 def is_ours(start: bytes) -> bool:
-    """Whether these first bytes of a file are a checkpoint's."""
+    """Whether a file that begins with these bytes is a checkpoint."""
     return b'"format":"microgpt"' in start[8:200]
 
 
 def to_bytes(checkpoint: Checkpoint) -> bytes:
-    """The file's content. The same checkpoint gives the same bytes.
+    """The content of the file. The same checkpoint gives the same bytes.
 
-    Raises DivergedError when a number is not finite: such a model is never written.
+    Raises DivergedError if a number is not finite: such a model is never saved.
     """
     state = checkpoint.state
     if not _finite(state):
         raise DivergedError(
-            f"the model of step {state.step} is not finite, so it is not saved", fix=_LOWER
+            f"the model of step {state.step} is not finite, so it is not saved",
+            fix="lower the learning rate",
         )
     metadata = {
         "format": "microgpt",
@@ -114,12 +190,13 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "config": json.dumps(checkpoint.config.to_dict()),
         "alphabet": json.dumps("".join(checkpoint.tokenizer.alphabet), ensure_ascii=False),
         "data": json.dumps(asdict(checkpoint.data)),
+        "made_by": json.dumps(asdict(checkpoint.made_by)),
         "rng_state": checkpoint.draws.state(),
     }
     header: dict[str, Any] = {"__metadata__": metadata}
     header |= _layout(checkpoint.config, checkpoint.tokenizer.vocab_size)
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)  # the format wants the payload aligned
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
     payload = b"".join(map(little_endian, (state.parameters, state.m, state.v)))
     unhashed = struct.pack("<Q", len(text)) + text
     digest = hashlib.sha256(unhashed + payload).hexdigest().encode()
@@ -127,9 +204,9 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
 
 
 def _layout(config: Config, vocab_size: int) -> dict[str, dict[str, Any]]:
-    """The tensors' part of the header: the weights, then Adam's moments, without gaps."""
+    """The header's entries for the tensors: the weights, then the two moments, without gaps."""
     layout, start = {}, 0
-    for prefix in _STATE:
+    for prefix in _TENSORS:
         for name, shape in config.shapes(vocab_size).items():
             end = start + 8 * shape[0] * shape[1]
             layout[prefix + name] = {
@@ -142,28 +219,31 @@ def _layout(config: Config, vocab_size: int) -> dict[str, dict[str, Any]]:
 
 
 def from_bytes(data: bytes) -> Checkpoint:
-    """The inverse of `to_bytes`. Anything that it did not write is a CheckpointError."""
+    """The inverse of `to_bytes`; also reads format version 1. Raises CheckpointError."""
     header, start = _header(data)
     metadata = header.pop("__metadata__", None)
     if not isinstance(metadata, dict) or metadata.get("format") != "microgpt":
         _fail("this is not a microgpt model", "train one: microgpt train FILE")
-    if metadata.get("format_version") != FORMAT_VERSION:
+    version = metadata.get("format_version")
+    if not isinstance(version, str) or version not in _KEYS_OF:
         _fail(
-            "the model was written by a version of microgpt this one cannot read",
+            "the model file was written by a newer version of microgpt, which this one cannot read",
             "upgrade microgpt",
         )
-    if set(metadata) != _KEYS or not all(isinstance(value, str) for value in metadata.values()):
+    keys = _KEYS_OF[version]
+    if set(metadata) != keys or not all(isinstance(value, str) for value in metadata.values()):
         _fail("the header's entries are not those of a model")
     if not _intact(data, start, metadata["sha256"]):
         _fail(
-            "the file was changed or damaged: its SHA-256 does not fit",
-            "use a copy, or train again",
+            "the file was changed or damaged: its SHA-256 does not match",
+            "use a copy of the file, or train again",
         )
     try:
-        config = Config.from_dict(_parsed(metadata["config"]))
+        config = _config(_parsed(metadata["config"]), version)
         tokenizer = _tokenizer(_parsed(metadata["alphabet"]))
         draws = Draws.from_state(metadata["rng_state"])
         source = Data.from_dict(_parsed(metadata["data"]))
+        made_by = MadeBy.from_dict(_parsed(metadata.get("made_by", _UNKNOWN)))
         step = int(metadata["step"])
         config.check_memory(tokenizer.vocab_size)
     except (ConfigError, DataError) as error:
@@ -178,30 +258,38 @@ def from_bytes(data: bytes) -> Checkpoint:
     ) as error:
         _fail(f"the header is wrong: {error}")
     if header != _layout(config, tokenizer.vocab_size) or not 0 <= step <= config.num_steps:
-        _fail("the header's tensors are not those of its configuration")
-    return Checkpoint(
-        config, tokenizer, _state(data, start, config, tokenizer, step), draws, source
-    )
+        _fail("the header's tensors do not match its configuration")
+    state = _state(data, start, config, tokenizer, step)
+    return Checkpoint(config, tokenizer, state, draws, source, made_by)
+
+
+_UNKNOWN = json.dumps(asdict(MadeBy()))
+
+
+def _config(values: Any, version: str) -> Config:
+    if version == "1":
+        values["held_out"] = values.pop("val")
+    return Config.from_dict(values)
 
 
 def _intact(data: bytes, start: int, claimed: str) -> bool:
-    """Whether this is the SHA-256 of the file with zeros in its place."""
+    """Whether `claimed` is the SHA-256 of the file with zeros in place of `claimed`."""
     if len(claimed) != 64 or not claimed.isascii():
         return False
-    found = hashlib.sha256(data[:start].replace(claimed.encode(), _UNHASHED.encode(), 1))
-    found.update(memoryview(data)[start:])
-    return found.hexdigest() == claimed
+    actual = hashlib.sha256(data[:start].replace(claimed.encode(), _UNHASHED.encode(), 1))
+    actual.update(memoryview(data)[start:])
+    return actual.hexdigest() == claimed
 
 
 def _tokenizer(alphabet: Any) -> Tokenizer:
     if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) < len(alphabet):
-        raise ValueError("the alphabet is not a string of different characters")
-    alphabet.encode()  # a lone surrogate is a UnicodeEncodeError, which is a ValueError
+        raise ValueError("the alphabet must be a string of different characters")
+    alphabet.encode()  # raises UnicodeEncodeError, a ValueError, for a lone surrogate
     return Tokenizer(alphabet)
 
 
 def _finite(state: State) -> bool:
-    # A sum is quick; it may overflow where no number does.
+    # A sum is quick, but it may overflow although every number is finite.
     return all(
         isfinite(sum(part)) or all(map(isfinite, part))
         for part in (state.parameters, state.m, state.v)
@@ -210,11 +298,11 @@ def _finite(state: State) -> bool:
 
 def _state(data: bytes, start: int, config: Config, tokenizer: Tokenizer, step: int) -> State:
     size = 8 * config.parameter_count(tokenizer.vocab_size)
-    if len(data) - start != size * len(_STATE):
-        _fail(f"expected {size * len(_STATE):,} bytes of tensors, found {len(data) - start:,}")
+    if len(data) - start != size * len(_TENSORS):
+        _fail(f"the file has {len(data) - start:,} bytes of tensors, not {size * len(_TENSORS):,}")
     payload = memoryview(data)[start:]
     parameters, m, v = (
-        _from_little_endian(payload[i * size : (i + 1) * size]) for i in range(len(_STATE))
+        _from_little_endian(payload[i * size : (i + 1) * size]) for i in range(len(_TENSORS))
     )
     state = State(parameters, m, v, step)
     if not _finite(state):
@@ -223,7 +311,7 @@ def _state(data: bytes, start: int, config: Config, tokenizer: Tokenizer, step: 
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
-    """The JSON header and where the tensors begin."""
+    """The JSON header, and the offset of the tensors."""
     length = int.from_bytes(data[:8], "little")
     if len(data) < 8 or length > len(data) - 8:
         _fail(
@@ -231,12 +319,11 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
             "train a model: microgpt train FILE",
         )
     if length > HEADER_LIMIT:
-        _fail(f"the header is {length:,} bytes long; at most {HEADER_LIMIT:,} are read")
+        _fail(f"the header is {length:,} bytes long; the limit is {HEADER_LIMIT:,}")
     try:
         text = data[8 : 8 + length].decode()
-        if (
-            sum(map(text.count, ",[{")) > ITEMS_LIMIT
-        ):  # a value may take 30 times its text in memory
+        # Checked before parsing: a value may take 30 times the memory of its text.
+        if sum(map(text.count, ",[{")) > ITEMS_LIMIT:
             _fail(f"the header has more than {ITEMS_LIMIT:,} values")
         header = _parsed(text)
     except (ValueError, RecursionError) as error:
@@ -247,22 +334,22 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
 
 
 def _parsed(text: str) -> Any:
-    """Strict JSON: no name twice, no NaN or infinity."""
+    """Parse strict JSON: no duplicate names, no NaN and no infinity. Raises ValueError."""
 
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a name stands twice")
-        return found
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        values = dict(pairs)
+        if len(values) != len(pairs):
+            raise ValueError("an object has a duplicate name")
+        return values
 
     def refuse(name: str) -> NoReturn:
         raise ValueError(f"{name} is not JSON")
 
-    return json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
 
 
 def little_endian(numbers: array[float]) -> bytes:
-    """The numbers as they stand in files, whatever this machine's byte order."""
+    """The numbers' bytes as in a file, whatever this machine's byte order is."""
     if sys.byteorder == "big":
         numbers = array("d", numbers)
         numbers.byteswap()

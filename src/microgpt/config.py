@@ -1,7 +1,8 @@
-"""The hyper-parameters: one frozen record, one sentence, default and range for each field.
+"""The hyper-parameters: name, default, range and description of each, in this file only.
 
-Command-line flags, their help, the keyword arguments of `MicroGPT`, the checkpoint's header and all
-range checks are made from the fields below. A default is what the reference does.
+The command line's options and their help, the keyword arguments of `MicroGPT`, the header of a
+model file and every range check are made from the fields below. The defaults are those of the
+reference.
 """
 
 from __future__ import annotations
@@ -10,84 +11,137 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import Field, FrozenInstanceError, asdict, dataclass, field, fields
+from typing import Any, Generic, TypeVar
 
 from .errors import ConfigError, quote
 from .reference import shapes
+
+BlockSize = TypeVar("BlockSize")
 
 
 def _option(
     default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = ""
 ) -> Any:
-    """A field with its sentence, its range [low, high] (or (low, high]) and its flag, if not its own name."""
+    """A field with its description, its range and its command-line flag.
+
+    The range is [low, high], or (low, high] if `open_low`. Without `flag`, the flag is made from
+    the name.
+    """
     return field(
         default=default,
         metadata={"low": low, "high": high, "open_low": open_low, "says": says, "flag": flag},
     )
 
 
-@dataclass(frozen=True)
-class Config:
-    """Everything a training run depends on, besides its documents."""
+@dataclass(kw_only=True)
+class HyperParameters(Generic[BlockSize]):
+    """The fields that `Config` and `MicroGPT` share. It checks nothing.
 
-    n_layer: int = _option(1, 1, 256, "Layers, each an attention and a multi-layer perceptron.")
+    The type of `block_size` is a parameter, because `MicroGPT` also accepts "auto".
+    """
+
+    n_layer: int = _option(
+        1, 1, 256, "Number of layers, each of attention and a multi-layer perceptron."
+    )
     n_embd: int = _option(16, 1, 65_536, "Width of the residual stream; a multiple of n_head.")
-    n_head: int = _option(4, 1, 1024, "Attention heads in a layer.")
-    block_size: int = _option(16, 1, 1_048_576, "Longest token sequence; what lies past it is cut.")
-    num_steps: int = _option(1000, 1, 1_000_000_000, "Updates of the weights.", flag="--steps")
-    batch_size: int = _option(1, 1, 1_048_576, "Documents whose mean loss makes one update.")
+    n_head: int = _option(4, 1, 1024, "Number of attention heads in each layer.")
+    block_size: BlockSize = _option(  # noqa: RUF009 - it is a field, which ruff does not see
+        16, 1, 1_048_576, "Number of positions the model sees; longer documents are cut."
+    )
+    num_steps: int = _option(
+        1000, 1, 1_000_000_000, "Number of updates of the weights.", flag="--steps"
+    )
+    batch_size: int = _option(1, 1, 1_048_576, "Number of documents in each update.")
     learning_rate: float = _option(
         0.01,
         0.0,
         1e12,
-        "Rate of the first update after the warm-up; it falls linearly to zero.",
+        "Learning rate after the warm-up; from there it falls linearly to zero.",
         open_low=True,
     )
-    beta1: float = _option(0.85, 0.0, 1 - 2**-53, "Adam's memory of the gradient.")
-    beta2: float = _option(0.99, 0.0, 1 - 2**-53, "Adam's memory of the gradient's square.")
+    beta1: float = _option(0.85, 0.0, 1 - 2**-53, "Adam's decay rate of the gradient's mean.")
+    beta2: float = _option(
+        0.99, 0.0, 1 - 2**-53, "Adam's decay rate of the squared gradient's mean."
+    )
     eps_adam: float = _option(
-        1e-8, 0.0, 1.0, "Adam's guard against division by zero.", open_low=True
+        1e-8, 0.0, 1.0, "Adam's term that prevents a division by zero.", open_low=True
     )
     weight_decay: float = _option(
-        0.0, 0.0, 1e12, "AdamW's: each update takes this share of its rate off the weights."
+        0.0, 0.0, 1e12, "AdamW's weight decay, in units of the learning rate."
     )
     input_dropout: float = _option(
         0.0, 0.0, 1 - 2**-32, "Share of the input characters that each update hides."
     )
     muon: float = _option(
-        0.0, 0.0, 1 - 2**-53, "Momentum of Muon, which then updates the layers' matrices; 0: Adam."
+        0.0,
+        0.0,
+        1 - 2**-53,
+        "Momentum of the optimizer Muon, used for the layers' matrices; 0 means Adam for all.",
     )
-    warmup: int = _option(0, 0, 1_000_000_000, "Updates over which the rate rises before it falls.")
+    warmup: int = _option(
+        0, 0, 1_000_000_000, "Number of updates over which the learning rate rises."
+    )
     init_std: float = _option(
         0.08, 0.0, 100.0, "Standard deviation of the initial weights.", open_low=True
     )
     seed: int = _option(
-        42, 0, 2**64 - 1, "Fixes the order of documents, the initial weights and the coins."
+        42, 0, 2**64 - 1, "Seed of the document order, the initial weights and the samples."
     )
-    windows: bool = _option(False, False, True, "Use longer documents whole, in pieces of a block.")
-    val: float = _option(0.0, 0.0, 0.9, "Share of the documents held out of training.")
+    windows: bool = _option(
+        False, False, True, "Train on the whole of long documents, in pieces of block_size."
+    )
+    held_out: float = _option(
+        0.0, 0.0, 0.9, "Share of the documents that is held out of the training set."
+    )
+
+
+@dataclass(kw_only=True, unsafe_hash=True)
+class Config(HyperParameters[int]):
+    """Everything a training run depends on besides its documents: validated, and immutable.
+
+    A value outside its range is a ConfigError that names the field, the value and the range.
+
+    >>> config = Config(n_layer=2, n_embd=32)
+    >>> config.block_size, config.head_dim
+    (16, 8)
+    >>> Config(n_head=0)
+    Traceback (most recent call last):
+    microgpt.errors.ConfigError: n_head must be a whole number from 1 to 1,024, not '0'
+      where: option n_head
+      fix: n_head 4
+    """
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            object.__setattr__(self, item.name, checked(item.name, getattr(self, item.name)))
+        vars(self).update({name: checked(name, value) for name, value in vars(self).items()})
         if self.n_embd % self.n_head:
             raise ConfigError(
-                f"n_embd must be a multiple of n_head, but {self.n_embd} is not a multiple of {self.n_head}",
+                f"n_embd must be a multiple of n_head, "
+                f"but {self.n_embd} is not a multiple of {self.n_head}",
                 where="options n_embd and n_head",
                 fix=f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))} or n_head 1",
             )
-
         if self.warmup >= self.num_steps:
             raise ConfigError(
-                f"warmup must end before the last step, but {self.warmup:,} is not less than {self.num_steps:,}",
+                f"warmup must end before the last step, "
+                f"but {self.warmup:,} is not less than {self.num_steps:,}",
                 where="options warmup and num_steps",
                 fix=f"warmup {self.num_steps // 5}",
             )
 
+    # Not @dataclass(frozen=True): a frozen class cannot share its fields with MicroGPT, which is
+    # not.
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in vars(self) or name not in FIELDS:
+            raise FrozenInstanceError(f"cannot assign to field {name!r}")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
+
     @property
     def plain(self) -> bool:
-        """Whether an update is the reference's: Adam for all weights, no decay, nothing hidden."""
+        """Whether updates are the reference's: Adam for all weights, no decay, no hidden inputs."""
         return not (self.muon or self.weight_decay or self.input_dropout)
 
     @property
@@ -97,20 +151,22 @@ class Config:
 
     def shapes(self, vocab_size: int) -> dict[str, tuple[int, int]]:
         """Name -> (rows, columns) of every weight matrix, in the reference's order."""
-        result: dict[str, tuple[int, int]] = shapes(
-            vocab_size, self.n_layer, self.n_embd, self.block_size
-        )
-        return result
+        return shapes(vocab_size, self)
 
     def parameter_count(self, vocab_size: int) -> int:
-        """Number of weights, without making the table of shapes."""
+        """Number of weights, computed without the table of shapes.
+
+        >>> Config().parameter_count(vocab_size=27)
+        4192
+        """
         return self.n_embd * (2 * vocab_size + self.block_size) + 12 * self.n_layer * self.n_embd**2
 
     def check_memory(self, vocab_size: int) -> None:
-        """Refuse, before anything is allocated, a model that this machine's memory cannot hold.
+        """Raise a ConfigError for a model that this machine's memory cannot hold.
 
-        Counted: weights, gradients and Adam's two moments at 8 bytes; activations of one document at
-        16 vectors of n_embd a position and layer, and the attention weights.
+        Nothing is allocated before this check. The estimate counts weights, gradients and Adam's
+        two moments at 8 bytes each; for one document 16 activation vectors of n_embd numbers for
+        each position and layer; and the attention weights.
         """
         weights = 4 * 8 * self.parameter_count(vocab_size)
         heads = self.n_layer * self.n_head * self.block_size**2
@@ -118,42 +174,40 @@ class Config:
         limit = physical_memory()
         if weights + activations > limit:
             raise ConfigError(
-                f"training this model needs about {(weights + activations) / 1e9:,.1f} GB of memory; "
-                f"this machine has {limit / 1e9:,.1f} GB",
-                where=f"n_layer {self.n_layer}, n_embd {self.n_embd}, block_size {self.block_size}, "
-                f"{vocab_size} tokens in the vocabulary",
+                f"training this model needs about {(weights + activations) / 1e9:,.1f} GB of "
+                f"memory; this machine has {limit / 1e9:,.1f} GB",
+                where=f"n_layer {self.n_layer}, n_embd {self.n_embd}, "
+                f"block_size {self.block_size}, {vocab_size} tokens in the vocabulary",
                 fix="lower n_embd, n_layer or block_size",
             )
 
     def to_dict(self) -> dict[str, int | float]:
-        """Plain numbers, as they stand in a checkpoint's header."""
+        """Name -> value of every field, as in the header of a model file."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Config:
         """The inverse of `to_dict`. A missing or an unknown name is a ConfigError."""
-        names = {item.name for item in fields(cls)}
-        for name in sorted(names ^ set(values)):
-            problem = "lacks" if name in names else "has the unknown name"
+        for name in sorted(set(FIELDS) ^ set(values)):
+            problem = "lacks" if name in FIELDS else "has the unknown name"
             raise ConfigError(
                 f"the configuration {problem} {quote(name)}",
-                fix=f"it has {', '.join(sorted(names))}",
+                fix=f"it has {', '.join(sorted(FIELDS))}",
             )
         return cls(**values)  # type: ignore[arg-type]
 
 
-# The options that are not hyper-parameters: whole numbers?, lowest, highest, lowest itself left out?
+FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(HyperParameters)}
+
+# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest
+# excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
     "threads": (True, 0, 64, False),
     "samples": (True, 0, 1_000_000_000, False),
     "save_every": (True, 0, 1_000_000_000, False),
-    "temperature": (
-        False,
-        1e-6,
-        1e6,
-        False,
-    ),  # lower ones do what 1e-6 does, until their inverse overflows
+    # A lower temperature than 1e-6 gives the same samples, until its inverse overflows.
+    "temperature": (False, 1e-6, 1e6, False),
     "top_k": (True, 0, 2**31 - 1, False),
     "top_p": (False, 0.0, 1.0, True),
     "min_len": (True, 0, 2**31 - 1, False),
@@ -164,56 +218,62 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
 }
 
 
+def kind(name: str) -> type[int] | type[float] | type[bool]:
+    """The type of a field's values: int, float or bool."""
+    default = FIELDS[name].default
+    return bool if isinstance(default, bool) else int if isinstance(default, int) else float
+
+
 def checked(name: str, value: object) -> int | float:
-    """`value` as the field or option wants it; a ConfigError names it, value and range."""
+    """The value of a field or option, converted to its type. Outside its range: a ConfigError."""
     if name in OPTIONS:
         return check_range(name, value, *OPTIONS[name])
-    item = Config.__dataclass_fields__[name]
-    if item.type == "bool":
+    if kind(name) is bool:
         if not isinstance(value, bool):
             raise ConfigError(
                 f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}"
             )
         return value
+    limits = FIELDS[name].metadata
     return check_range(
-        name,
-        value,
-        item.type == "int",
-        **{k: item.metadata[k] for k in ("low", "high", "open_low")},
+        name, value, kind(name) is int, limits["low"], limits["high"], limits["open_low"]
     )
 
 
 def check_range(
     name: str, value: object, whole: bool, low: float, high: float, open_low: bool = False
 ) -> int | float:
-    """`value` as an int (if `whole`) or a float within [low, high], or (low, high] if `open_low`."""
+    """The value as an int (if `whole`) or a float in [low, high], or (low, high] if `open_low`.
+
+    Raises ConfigError otherwise.
+    """
     number: int | float | None = None
     if not isinstance(value, (bool, str, bytes)):
         with suppress(TypeError, ValueError, OverflowError):
             number = operator.index(value) if whole else float(value)  # type: ignore[arg-type]
-    if (
-        number is None or not low <= number <= high or (open_low and number == low)
-    ):  # NaN is in no range
-        kind = "a whole number" if whole else "a number"
+    in_range = number is not None and low <= number <= high  # False for NaN
+    if number is None or not in_range or (open_low and number == low):
+        article = "a whole number" if whole else "a number"
         bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
         raise ConfigError(
-            f"{name} must be {kind} {bounds}, not {quote(_shown(value))}",
+            f"{name} must be {article} {bounds}, not {quote(_shown(value))}",
             where=f"option {name}",
-            fix=f"{name} {Config.__dataclass_fields__[name].default}"
-            if name in Config.__dataclass_fields__
-            else "",
+            fix=f"{name} {FIELDS[name].default}" if name in FIELDS else "",
         )
     return number
 
 
-def instruction_set(known: Sequence[str]) -> str:
-    """The one of `known` that the environment variable MICROGPT_ISA asks for, "" without it. Raises ConfigError."""
+def instruction_set(available: Sequence[str]) -> str:
+    """The instruction set that the environment variable MICROGPT_ISA names; "" if it is not set.
+
+    Raises ConfigError if it is none of those available.
+    """
     wanted = os.environ.get("MICROGPT_ISA", "")
-    if wanted and wanted not in known:
+    if wanted and wanted not in available:
         raise ConfigError(
             f"the instruction set {quote(wanted)} does not run here",
             where="environment variable MICROGPT_ISA",
-            fix=f"one of {', '.join(known)}, or none",
+            fix=f"one of {', '.join(available)}, or none",
         )
     return wanted
 
@@ -226,7 +286,7 @@ def _shown(value: object) -> str:
 
 
 def physical_memory() -> int:
-    """Bytes of RAM, or 8 GiB where the system does not say."""
+    """Bytes of RAM, or 8 GiB if the operating system does not say."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):

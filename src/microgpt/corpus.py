@@ -1,5 +1,7 @@
-"""Documents, from a file, standard input, an iterable or the built-in list. What is a document is the
-reference's rule: a line without its surrounding white space, unless nothing is left of it.
+"""The documents of a dataset, read from files, standard input, an iterable or the built-in list.
+
+A document is one string of the list. In a text file, as in the reference, each line is a document;
+surrounding white space is removed, and empty lines are left out.
 """
 
 from __future__ import annotations
@@ -24,9 +26,9 @@ BUILTIN, PYTHON = "builtin:names", "python"
 
 @dataclass(frozen=True)
 class Origin:
-    """How documents were read, so that they can be read again: the arguments of `read`.
+    """The arguments of `read`, so that the documents can be read again.
 
-    sources is ("python",) for documents that were handed over as strings.
+    sources is ("python",) for documents that were passed as strings.
     """
 
     sources: tuple[str, ...] = (BUILTIN,)
@@ -38,33 +40,39 @@ class Origin:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the documents can be read again: neither standard input nor Python's memory can."""
+        """Whether the documents can be read again, unlike standard input and Python strings."""
         return not {"-", PYTHON} & set(self.sources)
 
 
 @dataclass
 class Corpus:
-    """Documents in their original order, and where they came from."""
+    """A dataset: its documents in their original order, and where they came from."""
 
     documents: list[str]
     origin: Origin
 
     def fingerprint(self) -> str:
-        """SHA-256 of the documents, one a line, as UTF-8."""
+        """SHA-256 of the documents, one per line, as UTF-8."""
         return hashlib.sha256("\n".join(self.documents).encode()).hexdigest()
 
 
 def builtin() -> Corpus:
-    """32,257 first names given in the USA in 2018 (see data/README.md)."""
+    """32,257 first names that were given in the USA in 2018 (see data/README.md).
+
+    >>> builtin().documents[:3]
+    ['emma', 'olivia', 'ava']
+    """
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
     return Corpus(reference.read_documents(text), Origin())
 
 
 def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
-    """Documents of these files in order; "-" is standard input, "builtin:names" or nothing the built-in list.
+    """The documents of these files, in order.
 
-    column: take one column of a CSV, TSV or JSON-lines file instead of its lines.
-    Raises DataError when there is no document, or when the text is not UTF-8.
+    sources: "-" is standard input; "builtin:names", or no source, is the built-in list.
+    column: read this column of a CSV, TSV or JSON-lines file instead of its lines.
+    dedupe: keep the first of equal documents.
+    Raises DataError if there are no documents, or if the text is not UTF-8.
     """
     documents: list[str] = []
     origin = Origin(tuple(sources) or (BUILTIN,), column, dedupe)
@@ -86,19 +94,25 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
 
 def _standard_input() -> bytes:
     if sys.stdin is None:
-        raise InputError("standard input is closed", fix="name a file, or redirect one")
+        raise InputError(
+            "standard input is closed", fix="name a file, or redirect one to standard input"
+        )
     try:
         return sys.stdin.buffer.read()
     except OSError as error:
-        words = f"cannot read standard input: {reason(error)}"
-        raise InputError(words, fix="redirect a file or a pipe") from error
+        raise InputError(
+            f"cannot read standard input: {reason(error)}", fix="redirect a file or a pipe to it"
+        ) from error
 
 
 def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
-    """Documents of a path, or of an iterable of strings (a list, a pandas Series, a generator).
+    """The documents of a path, or of an iterable of strings (a list, a pandas Series, a generator).
 
-    A str is a TypeError, because it could mean either. Each string is one document: line breaks
-    within it count as blanks.
+    Each string is one document; line breaks in it become spaces. A single str is a TypeError,
+    because it could be a path or a document.
+
+    >>> from_iterable([" anna ", "", "bob\\nb"]).documents
+    ['anna', 'bob b']
     """
     if isinstance(items, (str, bytes)):
         raise TypeError(
@@ -115,12 +129,13 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
 
 
 def one_line(text: str) -> str:
-    """The text without surrounding white space; line breaks within it become blanks."""
+    """The text without surrounding white space; line breaks in it become spaces."""
     text = text.strip()
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
 
 
-# What a file that is not UTF-8 begins with; UTF-32's first, because one of them begins with one of UTF-16's.
+# Byte order marks of other encodings. UTF-32 comes first: one of its marks begins with one of
+# UTF-16.
 _MARKS = {
     BOM_UTF32_LE: "UTF-32",
     BOM_UTF32_BE: "UTF-32",
@@ -130,26 +145,28 @@ _MARKS = {
 
 
 def decode(data: bytes, where: str) -> str:
-    """UTF-8 to text as Python's text mode reads it: every line break is \\n. A leading BOM is dropped."""
+    """Decode UTF-8 as Python's text mode does: line breaks become \\n, a leading BOM is dropped."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
-        before = (
-            max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1
-        )  # where its line begins
-        line = data[:before].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
+        line_start = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1
+        line = data[:line_start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
         encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "LATIN1")
         raise DataError(
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
-            where=f"{where}, line {line}, byte {at - before + 1} of the line, byte {at + 1} of the file",
+            where=f"{where}, line {line}, byte {at - line_start + 1} of the line, "
+            f"byte {at + 1} of the file",
             fix=f"convert it: iconv -f {encoding} -t UTF-8",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _column(text: str, column: str, where: str) -> list[str]:
-    """The values of one column: JSON lines if the text begins with a brace, else a table with a header (tab , ;)."""
+    """The values of one column: of JSON lines if the text begins with {, else of a table.
+
+    A table has a header line, and its delimiter is a tab, a comma or a semicolon.
+    """
     if text.lstrip().startswith("{"):
         values = [
             _json_value(line, column, where, i)
@@ -159,11 +176,9 @@ def _column(text: str, column: str, where: str) -> list[str]:
     else:
         head = text.split("\n", 1)[0]
         delimiter = next((mark for mark in "\t,;" if mark in head), ",")
-        csv.field_size_limit(
-            max(len(text), csv.field_size_limit())
-        )  # a cell may be as long as a line of text
+        csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be the whole text
         rows = csv.DictReader(io.StringIO(text), delimiter=delimiter, strict=True)
-        values, line = [], 1  # where the row begins: a cell in quotes may go on over many lines
+        values, line = [], 1  # the line on which a row begins: a quoted cell may span many lines
         try:
             if column not in (rows.fieldnames or []):
                 _no_column(column, f"{where}, line 1", list(rows.fieldnames or []))
@@ -175,7 +190,7 @@ def _column(text: str, column: str, where: str) -> list[str]:
             raise DataError(
                 f"the table cannot be read: {error}",
                 where=f"{where}, line {line}",
-                fix='a cell that begins with " ends with one; those within it are doubled',
+                fix='a cell that begins with " must end with "; a " inside it is written twice',
             ) from error
     return [document for document in map(one_line, values) if document]
 
@@ -196,27 +211,29 @@ def _json_value(line: str, column: str, where: str, number: int) -> str:
     return str(record[column])
 
 
-def _no_column(column: str, place: str, found: list[str]) -> None:
-    names = ", ".join(quote(name) for name in found[:20]) or "none"
+def _no_column(column: str, place: str, columns: list[str]) -> None:
+    names = ", ".join(quote(name) for name in columns[:20]) or "none"
     raise DataError(
         f"there is no column {quote(column)}", where=place, fix=f"--column with one of: {names}"
     )
 
 
-_GIVE = "give the list: --novel FILE, or --data FILE where a model is verified"
+_GIVE = "name the dataset: sample --novel FILE, verify --data FILE"
 
 
 def again(origin: Origin, fingerprint: str) -> Corpus:
-    """The documents that were read before, and are still the same.
+    """Read documents once more from where they were read before.
 
-    Raises DataError when they changed or cannot be read a second time, InputError when they are gone.
+    Raises DataError if they have changed or cannot be read twice, InputError if they are gone.
     """
     if not origin.repeatable:
-        raise DataError("the model does not keep the list it was trained on", fix=_GIVE)
+        raise DataError(
+            "the model file does not contain the documents it was trained on", fix=_GIVE
+        )
     source = read(origin.sources, origin.column, origin.dedupe)
     if source.fingerprint() != fingerprint:
         raise DataError(
-            "the list the model was trained on has changed", where=str(origin), fix=_GIVE
+            "the dataset the model was trained on has changed", where=str(origin), fix=_GIVE
         )
     return source
 
@@ -228,47 +245,56 @@ def _finished(documents: list[str], origin: Origin) -> Corpus:
         raise DataError(
             "there are no documents: the text is empty or blank",
             where=str(origin),
-            fix="one string a line",
+            fix="write one string per line",
         )
     try:
         "".join(set("".join(documents))).encode()
     except UnicodeEncodeError as error:
         raise DataError(
-            "a document holds a lone surrogate, which is no character", where=str(origin)
+            "a document contains a lone surrogate, which is not a character", where=str(origin)
         ) from error
     return Corpus(documents, origin)
 
 
-def split(documents: list[str], val: float) -> tuple[list[str], list[str]]:
-    """(to train on, held out): the last share `val` of the shuffled documents is held out, at least one.
+def split(documents: list[str], held_out: float) -> tuple[list[str], list[str]]:
+    """(training set, held-out set) of shuffled documents: the last ones are held out.
 
-    Without a share, the very list, not a copy. Raises ConfigError when nothing would be left to train on.
+    held_out: their share; unless it is 0, at least one document is held out. For 0 the training set
+    is the list itself, not a copy. Raises ConfigError if the training set would be empty.
+
+    >>> split(["a", "b", "c", "d"], 0.25)
+    (['a', 'b', 'c'], ['d'])
     """
-    if not val:
+    if not held_out:
         return documents, []
-    held_out = max(1, round(val * len(documents)))
-    if held_out >= len(documents):
+    count = max(1, round(held_out * len(documents)))
+    if count >= len(documents):
         raise ConfigError(
-            f"holding out {val:g} of {len(documents):,} documents leaves nothing to train on",
-            where="option val (of eval: holdout)",
+            f"holding out {held_out:g} of {len(documents):,} documents leaves nothing to train on",
+            where="option held_out",
             fix="a smaller share, or more documents",
         )
-    return documents[:-held_out], documents[-held_out:]
+    return documents[:-count], documents[-count:]
 
 
 class Window(NamedTuple):
-    """A piece of a document: the tokens that a block predicts from token `start` on."""
+    """A piece of a document: the tokens that one block predicts, from token `start` on."""
 
     document: str
     start: int
 
     def text(self, block_size: int) -> str:
-        """Its characters."""
+        """The characters of the piece."""
         return self.document[max(self.start - 1, 0) : self.start + block_size]
 
 
 def windows(document: str, block_size: int) -> Iterator[Window]:
-    """Pieces of at most block_size + 1 tokens, each beginning with the last token of the one before, so that every
-    token after the first is predicted once, from what its piece holds before it.
+    """The pieces of a document, each of at most block_size + 1 tokens.
+
+    A piece begins with the last token of the one before. So every token after the first is
+    predicted exactly once, from the tokens before it in its piece.
+
+    >>> [window.start for window in windows("abcdefgh", 4)]
+    [0, 4, 8]
     """
     return (Window(document, start) for start in range(0, len(document) + 1, block_size))

@@ -1,4 +1,4 @@
-"""Every error a user can meet: what is wrong, where, and how to mend it, with its exit code."""
+"""The errors a user can see. Each says what is wrong, where, and how to fix it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import os
 
 
 def visible(text: str) -> str:
-    """Text with what a terminal might obey made visible."""
+    """The text, with characters that a terminal might interpret replaced by escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quote(text: object, limit: int = 80) -> str:
-    """Untrusted text, fit for a terminal: quoted, control characters escaped, cut to `limit`."""
+    """Untrusted text for an error message: quoted, escaped, and cut to `limit` characters."""
     shown = visible(str(text))
     return f"'{shown}'" if len(shown) <= limit else f"'{shown[: limit - 3]}...'"
 
 
 class MicrogptError(Exception):
-    """Root of the package's errors.
+    """Base class of the package's errors.
 
-    what: one plain sentence, expected against found; where: path, line, byte, option or tensor;
-    fix: a command or a change that works.
+    what: one sentence. where: a path, line, byte, option or tensor. fix: a command or a change
+    that solves the problem. exit_code: of the command.
     """
 
     exit_code = 70
@@ -39,35 +39,35 @@ class MicrogptError(Exception):
 
 
 class StoppedError(Exception):
-    """Work that has no part to give was stopped, as its caller wished: no user meets it."""
+    """Work was stopped by its own `stop` function and has no partial result. Users never see it."""
 
 
 class ConfigError(MicrogptError, ValueError):
-    """A hyper-parameter or option out of its range, or two that do not go together."""
+    """A hyper-parameter or option is out of its range, or two of them contradict each other."""
 
     exit_code = 2
 
 
 class DivergedError(MicrogptError, ArithmeticError):
-    """Training met a loss or a gradient that is not finite."""
+    """A loss or a gradient is not finite."""
 
     exit_code = 3
 
 
 class DataError(MicrogptError, ValueError):
-    """The text is not what it should be: encoding, alphabet, no documents."""
+    """The text is wrong: its encoding, a character outside the alphabet, or no documents."""
 
     exit_code = 65
 
 
 class CheckpointError(MicrogptError, ValueError):
-    """The file is not a model of ours, or it was damaged."""
+    """The file is not a model file, or it was damaged."""
 
     exit_code = 65
 
 
 class InputError(MicrogptError, OSError):
-    """An input is missing or not a regular file."""
+    """An input file is missing, or it is not a regular file."""
 
     exit_code = 66
 
@@ -79,35 +79,35 @@ class MissingPartError(MicrogptError, ImportError):
 
 
 class OutputError(MicrogptError, OSError):
-    """The output cannot be created, or must not be overwritten."""
+    """The output file cannot be created, or must not be overwritten."""
 
     exit_code = 73
 
 
 class StorageError(MicrogptError, OSError):
-    """Reading or writing failed midway: I/O error, full disk."""
+    """Reading or writing failed: an I/O error, or a full disk."""
 
     exit_code = 74
 
 
 class BusyError(MicrogptError, OSError):
-    """Somebody else holds the file or the port."""
+    """Another process uses the file or the port."""
 
     exit_code = 75
 
 
 class PermissionDeniedError(MicrogptError, PermissionError):
-    """The system does not let this user read or write there."""
+    """The operating system does not allow this user to read or write there."""
 
     exit_code = 77
 
 
 class NotFittedError(MicrogptError, ValueError, AttributeError):
-    """A model was asked for something that only a trained one has."""
+    """The model is not trained yet."""
 
     exit_code = 2
 
 
 def reason(error: OSError) -> str:
-    """The system's own words for an OSError, without its path and number."""
+    """The operating system's message of an OSError, without path and number."""
     return os.strerror(error.errno) if error.errno else str(error)

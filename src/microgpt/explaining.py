@@ -1,4 +1,4 @@
-"""One string, seen through a model: what it expected at each position, and where each head looked."""
+"""One string as a model sees it: next-token probabilities and attention at each position."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .config import Config
-from .engines import Engine, Stop
+from .engines import Stop
 from .errors import ConfigError, quote
-from .tokenizer import Tokenizer
+from .gpt import GPT
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Position t has seen tokens[0..t] and predicts tokens[t + 1].
+    """What a model computes for one string.
 
-    tokens: labels, the mark on both ends included. alphabet: labels of the columns of `probabilities`.
-    probabilities[position][token]; losses[position] in nats; loss is their mean.
+    Position t sees tokens[0..t] and predicts tokens[t + 1].
+
+    tokens: labels of the string's tokens; the first and the last stand for the end mark.
+    alphabet: labels of the columns of `probabilities`.
+    probabilities[position][token]. losses[position]: in nats. loss: their mean.
     attention[layer][head][position][earlier position].
-    gradients: matrix name -> rows, d loss / d weight; empty unless asked for.
+    gradients: matrix name -> rows of d loss / d weight; empty unless requested.
     """
 
     text: str
@@ -37,21 +39,24 @@ class Explanation:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        """A table for notebooks: each token with its surprise, shaded by it."""
+        """A table for notebooks: each token with its loss, which also sets the shade."""
         cells = "".join(
-            f'<td style="background:rgba(214,69,65,{min(loss / 6, 1):.2f});text-align:center;padding:4px 8px">'
+            f'<td style="background:rgba(214,69,65,{min(loss / 6, 1):.2f});'
+            f'text-align:center;padding:4px 8px">'
             f"{html.escape(token)}<br><small>{loss:.2f}</small></td>"
             for token, loss in zip(self.tokens[1:], self.losses)
         )
-        return f"<table><tr>{cells}</tr></table><small>loss {self.loss:.4f} nats a token</small>"
+        return f"<table><tr>{cells}</tr></table><small>loss {self.loss:.4f} nats per token</small>"
 
 
-def explain(
-    engine: Engine, tokenizer: Tokenizer, config: Config, text: str, gradients: bool, stop: Stop
-) -> Explanation:
-    """Trace `text` as far as the block goes. A character outside the alphabet is a DataError; stopped, StoppedError."""
-    tokens = tokenizer.encode(text[: config.block_size])[: config.block_size + 1]
-    trace = engine.trace(tokens, stop)
+def explain(gpt: GPT, text: str, gradients: bool, stop: Stop) -> Explanation:
+    """Look at the string's first block_size characters.
+
+    Raises DataError for a character outside the alphabet, StoppedError when `stop` returns True.
+    """
+    tokenizer, block_size = gpt.tokenizer, gpt.config.block_size
+    tokens = tokenizer.encode(text[:block_size])[: block_size + 1]
+    trace = gpt.engine.trace(tokens, stop)
     losses = [
         -math.log(row[token]) if row[token] else math.inf
         for row, token in zip(trace.probabilities, tokens[1:])
@@ -67,29 +72,28 @@ def explain(
         losses=losses,
         loss=(1 / len(losses)) * total,
         attention=trace.attention,
-        gradients=_gradients(engine, tokenizer, config, tokens, stop) if gradients else {},
+        gradients=_gradients(gpt, tokens, stop) if gradients else {},
     )
 
 
-def next_probabilities(
-    engine: Engine, tokenizer: Tokenizer, config: Config, prefix: str, stop: Stop
-) -> list[float]:
-    """Probabilities of what comes after a prefix. One that fills the block is a ConfigError; stopped, StoppedError."""
-    if len(prefix) >= config.block_size:
+def next_probabilities(gpt: GPT, prefix: str, stop: Stop) -> list[float]:
+    """The probability of each token after a prefix.
+
+    Raises ConfigError for a prefix that fills the block, StoppedError when `stop` returns True.
+    """
+    if len(prefix) >= gpt.config.block_size:
         raise ConfigError(
-            f"the prefix fills the model's block of {config.block_size}",
+            f"the prefix fills the model's block of {gpt.config.block_size}",
             where=quote(prefix),
-            fix=f"at most {config.block_size - 1} characters",
+            fix=f"at most {gpt.config.block_size - 1} characters",
         )
-    return engine.trace(tokenizer.encode(prefix), stop).probabilities[-1]
+    return gpt.engine.trace(gpt.tokenizer.encode(prefix), stop).probabilities[-1]
 
 
-def _gradients(
-    engine: Engine, tokenizer: Tokenizer, config: Config, tokens: list[int], stop: Stop
-) -> dict[str, list[list[float]]]:
-    _, flat = engine.gradients([tokens], stop)
+def _gradients(gpt: GPT, tokens: list[int], stop: Stop) -> dict[str, list[list[float]]]:
+    _, flat = gpt.engine.gradients([tokens], stop)
     numbers = iter(flat)
     return {
         name: [[next(numbers) for _ in range(columns)] for _ in range(rows)]
-        for name, (rows, columns) in config.shapes(tokenizer.vocab_size).items()
+        for name, (rows, columns) in gpt.config.shapes(gpt.tokenizer.vocab_size).items()
     }

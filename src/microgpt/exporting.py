@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, checkpoint, corpus, scoring
-from .engines import engine_class
 from .errors import CheckpointError, ConfigError, MicrogptError, MissingPartError, quote
+from .gpt import GPT
 from .page import assembly
 
 _JS_MARK = "// A microgpt model as a JavaScript module"
@@ -171,9 +171,9 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         *model.tokenizer.alphabet[:200],
         "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
     ]
-    engine = engine_class("auto")(model.config, model.tokenizer.vocab_size, model.state)
     one_block = replace(model.config, windows=False)  # the module cuts at the block
-    scores = scoring.score(engine, model.tokenizer, one_block, texts, lambda: False)
+    gpt = replace(GPT.from_checkpoint(model), config=one_block)
+    scores = scoring.score(gpt, texts, lambda: False)
     expected = [score.log_probability for score in scores]
     script = (
         "const { score } = await import(process.argv[1]);"

@@ -1,7 +1,8 @@
-"""The one reader of untrusted files and the one writer: lock, temporary file, fsync, replace, fsync.
+"""Reads untrusted files and writes all files of the program.
 
-Whoever reads a file here gets a regular file whole, or an error; a FIFO or a device never blocks.
-Whoever writes here leaves the old file or the new one, never half of it, whatever is killed when.
+Reading returns a whole regular file or raises an error; a pipe or a device never blocks. Writing
+leaves the old file or the new one, and never a part, even if the process is killed or power fails.
+The writer's order is: lock, temporary file, fsync, replace, fsync of the folder.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from .errors import (
 
 try:
     import fcntl
-except ImportError:  # not a POSIX system: nothing to lock with
+except ImportError:  # not a POSIX system: there are no locks
     fcntl = None  # type: ignore[assignment]
 
 StrPath = str | os.PathLike[str]
 
 
 class System:
-    """The system calls of the writer, in one place, so that tests can count, fail and record each."""
+    """The system calls of the writer, so that tests can count them and let each of them fail."""
 
     open = staticmethod(os.open)
     write = staticmethod(os.write)
@@ -48,7 +49,7 @@ SYSTEM = System()
 
 
 def read(path: StrPath) -> bytes:
-    """All bytes of a regular file. Anything else there is an InputError, and is not waited for."""
+    """All bytes of a regular file. Raises InputError at once for anything else."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except (OSError, ValueError) as error:
@@ -60,7 +61,7 @@ def read(path: StrPath) -> bytes:
         fix = (
             "name a file"
             if stat.S_ISDIR(mode)
-            else "read it through standard input: - as the file's name"
+            else "read it through standard input, with the file name -"
         )
         raise InputError(f"expected a regular file, found {kind}", where=os.fspath(path), fix=fix)
     with os.fdopen(descriptor, "rb") as file:
@@ -88,7 +89,7 @@ def _fail_to_read(path: StrPath, error: OSError | ValueError) -> NoReturn:
 
 
 def first_bytes(path: StrPath, count: int = 65_536) -> bytes:
-    """The beginning of a regular file; nothing of anything else."""
+    """The first bytes of a regular file; no bytes of anything else."""
     try:
         with open(path, "rb", opener=lambda p, flags: os.open(p, flags | os.O_NONBLOCK)) as file:
             return file.read(count) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
@@ -98,10 +99,11 @@ def first_bytes(path: StrPath, count: int = 65_536) -> bytes:
 
 @contextmanager
 def lock(path: StrPath) -> Iterator[None]:
-    """Hold the right to write `path` for as long as the block runs; it ends with the process.
+    """Hold the exclusive right to write `path` while the block runs.
 
-    The lock is on a file beside the target, which holds the owner's process id. Raises BusyError, at
-    once, when another process has it, OutputError where no regular file can be.
+    The lock is on a file beside the target that contains the owner's process id. The operating
+    system releases it when the process ends. Raises BusyError at once if another process holds it,
+    and OutputError if `path` cannot be a regular file.
     """
     _mode(path)
     beside = _sibling(path, ".lock")
@@ -132,7 +134,10 @@ def _acquire(beside: str, path: StrPath) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks, say
+            if error.errno not in (
+                errno.EAGAIN,
+                errno.EACCES,
+            ):  # such as a file system without locks
                 os.close(descriptor)
                 _fail_to_write(path, error, 0)
             owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
@@ -142,7 +147,7 @@ def _acquire(beside: str, path: StrPath) -> int:
                 where=os.fspath(path),
                 fix="wait for it, or choose another path with -o",
             ) from error
-        # The last owner may have removed the file between our open and our lock: then lock the new one.
+        # If the last owner removed the file between our open and our lock, lock the new one.
         with suppress(FileNotFoundError):
             if os.path.samestat(os.stat(beside), os.fstat(descriptor)):
                 return descriptor
@@ -150,21 +155,21 @@ def _acquire(beside: str, path: StrPath) -> int:
 
 
 def write(path: StrPath, data: bytes, *, system: System = SYSTEM) -> None:
-    """Replace the file at `path` by one with these bytes, all or nothing, safe against power loss.
+    """Replace the file at `path` by one with these bytes, or leave it unchanged.
 
-    The caller holds `lock(path)`. A failed fsync is not tried again: the file under way is dropped.
+    The caller must hold `lock(path)`. A failed fsync is not repeated; the temporary file is
+    removed.
     """
     mode = _mode(path)
     target, temporary = os.path.realpath(path), _sibling(path, ".tmp")
-    made = False
+    exists = False  # the temporary file
     try:
+        # One may be left by a run that was killed, or be a trap: it is never opened or followed.
         with suppress(FileNotFoundError):
-            system.unlink(
-                temporary
-            )  # of a run that was killed, or a trap: never opened, never followed
+            system.unlink(temporary)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
         descriptor = system.open(temporary, flags, mode)
-        made = True
+        exists = True
         try:
             rest = memoryview(data)
             while rest:
@@ -173,30 +178,30 @@ def write(path: StrPath, data: bytes, *, system: System = SYSTEM) -> None:
         finally:
             system.close(descriptor)
         system.replace(temporary, target)
-        made = False
+        exists = False
         _sync_folder(os.path.dirname(target), system)
     except OSError as error:
         _fail_to_write(path, error, len(data))
     finally:
-        if made:
+        if exists:
             with suppress(OSError):
                 system.unlink(temporary)
 
 
 def save(path: StrPath, data: bytes) -> None:
-    """`write` under a lock of its own."""
+    """Lock the path and `write`."""
     with lock(path):
         write(path, data)
 
 
 def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: bool) -> None:
-    """Refuse to overwrite a file that this program did not write, unless forced.
+    """Raise OutputError if `path` is a file that this program did not write, unless forced.
 
-    is_ours: looks at the first 64 KiB of a file and tells.
+    is_ours: decides from the first 64 KiB of the file.
     """
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise OutputError("there is no such folder", where=folder, fix="make it: mkdir -p")
+        raise OutputError("the folder does not exist", where=folder, fix="create it: mkdir -p")
     if force or not os.path.lexists(path) or (os.path.isfile(path) and is_ours(first_bytes(path))):
         return
     raise OutputError(
@@ -207,9 +212,9 @@ def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: 
 
 
 class Log:
-    """A text file that grows line by line, readable while it grows, on disk when closed.
+    """A text file that is written line by line and can be read meanwhile; `close` syncs it to disk.
 
-    keep: how many bytes of what stands there remain, to go on after them.
+    keep: number of bytes of an existing file to keep; new lines follow them.
     """
 
     def __init__(self, path: StrPath, keep: int = 0, *, system: System = SYSTEM) -> None:
@@ -224,7 +229,7 @@ class Log:
             _fail_to_write(path, error, 0)
 
     def write(self, text: str) -> None:
-        """Append the text, which ends with a line break."""
+        """Append text, which must end with a line break."""
         rest = memoryview(text.encode())
         try:
             while rest:
@@ -233,11 +238,11 @@ class Log:
             _fail_to_write(self._path, error, len(rest))
 
     def close(self) -> None:
-        """Write out and close."""
+        """Sync to disk and close."""
         try:
             self._system.fsync(self._descriptor)
         except OSError as error:
-            if error.errno != errno.EINVAL:  # a device or a pipe has nothing to sync
+            if error.errno != errno.EINVAL:  # a device or a pipe cannot be synced
                 _fail_to_write(self._path, error, 0)
         finally:
             self._system.close(self._descriptor)
@@ -254,30 +259,30 @@ def _sync_folder(folder: str, system: System) -> None:
 def _require_path(path: StrPath) -> None:
     if not os.fspath(path) or "\0" in os.fspath(path):
         raise OutputError(
-            "this is not the path of a file",
+            "this is not a valid path of a file",
             where=quote(os.fspath(path)),
             fix="choose another path",
         )
 
 
 def _mode(path: StrPath) -> int:
-    """Permissions for the file to be written at `path`: not wider than those of the one it replaces."""
+    """Permissions of the new file at `path`: not wider than those of the file it replaces."""
     _require_path(path)
     try:
-        found = os.stat(path).st_mode
+        mode = os.stat(path).st_mode
     except FileNotFoundError:
         return 0o666
     except OSError as error:
         _fail_to_write(path, error, 0)
-    if not stat.S_ISREG(found):
+    if not stat.S_ISREG(mode):
         raise OutputError(
             "the output is not a regular file", where=os.fspath(path), fix="choose another path"
         )
-    return stat.S_IMODE(found) & 0o666
+    return stat.S_IMODE(mode) & 0o666
 
 
 def _sibling(path: StrPath, suffix: str) -> str:
-    """A hidden file beside the file that is really written: links are followed to it."""
+    """A hidden file beside the target. Symbolic links to the target are followed."""
     target = Path(os.path.realpath(path))
     return str(target.with_name(f".{target.name}{suffix}"))
 
@@ -301,7 +306,7 @@ def _fail_to_write(path: StrPath, error: OSError, size: int) -> NoReturn:
 
 def _free_bytes(path: StrPath) -> int:
     try:
-        found = os.statvfs(os.path.dirname(os.path.realpath(path)))
+        system = os.statvfs(os.path.dirname(os.path.realpath(path)))
     except OSError:
         return 0
-    return found.f_bavail * found.f_frsize
+    return system.f_bavail * system.f_frsize

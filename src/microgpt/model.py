@@ -1,7 +1,7 @@
-"""`MicroGPT`: the object users hold. Train it, sample from it, score with it, save it.
+"""`MicroGPT`, the class that users work with: train it, sample from it, score with it, save it.
 
-It follows scikit-learn's conventions without importing it: the constructor only stores, `fit` returns
-self, what training found ends with an underscore.
+It follows the conventions of scikit-learn without importing it. The constructor only stores its
+arguments, `fit` returns self, and the attributes that `fit` sets end with an underscore.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
-from . import corpus, engines, explaining, sampling, scoring
-from .config import Config, checked
+from . import corpus, explaining, sampling, scoring
+from .config import Config, HyperParameters, checked
+from .engines import Engine
 from .errors import ConfigError, NotFittedError, quote
+from .gpt import GPT
 from .randomness import Draws, fresh_seed
 from .tokenizer import Tokenizer
 from .training import Interrupt, Session, Step, settle_block_size
@@ -23,93 +26,60 @@ if TYPE_CHECKING:
     from .pytorch import TorchGPT
 
 Documents = Iterable[str] | os.PathLike[str]
-_LIVE = (
-    "config_",
-    "tokenizer_",
-    "engine_",
-    "_session",
-    "_checkpoint",
-)  # made again from a checkpoint's bytes
+_RESTORED = ("_gpt", "_session", "_checkpoint")  # not pickled, but made again from a checkpoint
 
 
-class MicroGPT:
+@dataclass(kw_only=True, eq=False, repr=False)
+class MicroGPT(HyperParameters[int | Literal["auto"]]):
     """A tiny GPT for lists of short strings.
 
-    The keyword arguments are the fields of `Config`, with their defaults; `block_size="auto"` takes
-    the longest document. `engine`: "auto" (the exact engine; the fast one for a recipe's updates; the scalar one
-    where neither was built), "exact", "scalar", or "fast" (float32: the same algorithm within its rounding).
-    `threads`: at most so many, 0 for the engine's choice. For a better model than the reference's:
-    `MicroGPT(**recipe("good", documents))`.
+    The keyword arguments are the fields of `Config`, with the same defaults, and two more:
 
-    After fit or load: `config_`, `tokenizer_`, `engine_`, `n_steps_` (updates made), `losses_` (of
-    this object's own training, one a step), `classes_` (labels of the columns of `predict_proba`).
+    engine: "auto", "exact", "scalar", "fast", or one that another package installs. "auto" is the
+    exact engine; the fast one if the configuration needs it; the scalar one if neither was built.
+    "fast" computes in float32, so its results are those of the others up to rounding.
+    threads: the maximum number of threads; 0: the engine chooses.
+
+    `block_size="auto"` fits the longest document. `MicroGPT(**recipe("good", documents))` is a
+    better model than the default.
+
+    After `fit` or `load`: `config_`, `tokenizer_`, `engine_`, `n_steps_` (updates made), `losses_`
+    (one per step of this object's own training) and `classes_` (the columns of `predict_proba`).
+
+    >>> model = MicroGPT(n_embd=8, block_size="auto", num_steps=50)
+    >>> model = model.fit(["anna", "hanna", "ana", "nana", "hannah"])
+    >>> model.sample(3, seed=1)
+    ['anna', 'anna', 'hana']
+    >>> model.n_steps_, len(model.losses_), model.classes_
+    (50, 50, ['a', 'h', 'n', ''])
     """
 
-    config_: Config
-    tokenizer_: Tokenizer
-    engine_: engines.Engine
+    engine: str = "auto"
+    threads: int = 0
 
-    def __init__(
-        self,
-        *,
-        n_layer: int = 1,
-        n_embd: int = 16,
-        n_head: int = 4,
-        block_size: int | Literal["auto"] = 16,
-        num_steps: int = 1000,
-        batch_size: int = 1,
-        learning_rate: float = 0.01,
-        beta1: float = 0.85,
-        beta2: float = 0.99,
-        eps_adam: float = 1e-8,
-        weight_decay: float = 0.0,
-        input_dropout: float = 0.0,
-        muon: float = 0.0,
-        warmup: int = 0,
-        init_std: float = 0.08,
-        seed: int = 42,
-        windows: bool = False,
-        val: float = 0.0,
-        engine: str = "auto",
-        threads: int = 0,
-    ) -> None:
-        self.n_layer = n_layer
-        self.n_embd = n_embd
-        self.n_head = n_head
-        self.block_size = block_size
-        self.num_steps = num_steps
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.beta1 = beta1
-        self.beta2 = beta2
-        self.eps_adam = eps_adam
-        self.weight_decay = weight_decay
-        self.input_dropout = input_dropout
-        self.muon = muon
-        self.warmup = warmup
-        self.init_std = init_std
-        self.seed = seed
-        self.windows = windows
-        self.val = val
-        self.engine = engine
-        self.threads = threads
+    def __post_init__(self) -> None:
         self.losses_: list[float] = []
+        self._gpt: GPT | None = None
         self._session: Session | None = None
         self._checkpoint: checkpoints.Checkpoint | None = None
         self._known: frozenset[str] | None = None
 
-    # ---- parameters, as scikit-learn wants them ----
+    # ---- parameters, in the form that scikit-learn expects ----
 
     @classmethod
     def _names(cls) -> list[str]:
         return list(inspect.signature(cls).parameters)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments as they were given."""
+        """The constructor's arguments, unchanged.
+
+        >>> MicroGPT(seed=3).get_params()["seed"]
+        3
+        """
         return {name: getattr(self, name) for name in self._names()}
 
     def set_params(self, **params: Any) -> MicroGPT:
-        """Change arguments; takes effect at the next fit. An unknown name is a ConfigError."""
+        """Change arguments, for the next `fit`. An unknown name is a ConfigError."""
         for name, value in params.items():
             if name not in self._names():
                 raise ConfigError(
@@ -129,7 +99,7 @@ class MicroGPT:
         )
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "engine_")
+        return self._gpt is not None
 
     def __repr__(self) -> str:
         defaults = inspect.signature(type(self)).parameters
@@ -139,10 +109,12 @@ class MicroGPT:
     # ---- training ----
 
     def fit(self, X: Documents, y: object = None) -> MicroGPT:
-        """Train on documents (iterable of str, pandas Series, pathlib.Path); y is ignored.
+        """Train on documents: an iterable of strings, a pandas Series, or a `pathlib.Path`.
 
-        Ctrl-C stops between two steps and raises KeyboardInterrupt; the model stands as it is then.
-        Raises TypeError for a str, DataError for no documents, ConfigError, DivergedError.
+        y is ignored. Ctrl-C stops between two steps and raises KeyboardInterrupt; the model keeps
+        the steps made until then.
+        Raises TypeError for a single string, DataError if there are no documents, ConfigError, and
+        DivergedError if the loss is not finite.
         """
         with Interrupt() as interrupt:
             session = self._start(X)
@@ -153,7 +125,12 @@ class MicroGPT:
         return self
 
     def fit_iter(self, X: Documents) -> Iterator[Step]:
-        """Train step by step: yields each Step when its update is made; the model can be used in between."""
+        """Train as `fit` does, and yield each Step after its update. The model can be used between.
+
+        >>> model = MicroGPT(n_embd=8, num_steps=2)
+        >>> [step.step for step in model.fit_iter(["anna", "hanna"])]
+        [1, 2]
+        """
         for block in self._start(X).run(lambda: False, every=1):
             self.losses_ += [step.loss for step in block]
             yield from block
@@ -173,60 +150,84 @@ class MicroGPT:
 
     def _adopt(self, session: Session) -> None:
         self._session, self._checkpoint, self._known = session, None, None
+        self._gpt = session.gpt
         self.losses_ = []
-        self.config_, self.tokenizer_, self.engine_ = (
-            session.config,
-            session.tokenizer,
-            session.engine,
-        )
 
     @classmethod
     def from_session(cls, session: Session) -> MicroGPT:
-        """The model of a training session, which may go on training."""
+        """The model of a training session, which may continue training it."""
         self = cls(**session.config.to_dict(), engine=session.engine.name)  # type: ignore[arg-type]
         self._adopt(session)
         return self
 
+    @property
+    def gpt_(self) -> GPT:
+        """Configuration, tokenizer and engine. Raises NotFittedError before `fit` or `load`."""
+        if self._gpt is None:
+            raise NotFittedError("the model is not trained yet", fix="call fit, or MicroGPT.load")
+        return self._gpt
+
+    @property
+    def config_(self) -> Config:
+        """The configuration it was trained with."""
+        return self.gpt_.config
+
+    @property
+    def tokenizer_(self) -> Tokenizer:
+        """The alphabet of its training documents."""
+        return self.gpt_.tokenizer
+
+    @property
+    def engine_(self) -> Engine:
+        """The engine that holds its weights."""
+        return self.gpt_.engine
+
     # ---- files ----
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model, with all that is needed to go on training it, as one safetensors file."""
+        """Write a model file: a safetensors file with all that is needed to continue training."""
         checkpoints.save(path, self._to_checkpoint())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], engine: str = "auto") -> MicroGPT:
-        """Read a model. Raises InputError for no such file, CheckpointError for a damaged one."""
-        found = checkpoints.load(path)
-        self = cls(**found.config.to_dict(), engine=engine)  # type: ignore[arg-type]
-        self._restore(found, engine)
+        """Read a model file.
+
+        Raises InputError if there is no such file, CheckpointError if it is damaged.
+        """
+        checkpoint = checkpoints.load(path)
+        self = cls(**checkpoint.config.to_dict(), engine=engine)  # type: ignore[arg-type]
+        self._restore(checkpoint, engine)
         return self
 
-    def _restore(self, found: checkpoints.Checkpoint, engine: str) -> None:
-        self.config_, self.tokenizer_, self._checkpoint = found.config, found.tokenizer, found
-        kind, threads = engines.engine_class(engine), int(checked("threads", self.threads))
-        self.engine_ = kind(found.config, found.tokenizer.vocab_size, found.state, threads=threads)
+    def _restore(self, checkpoint: checkpoints.Checkpoint, engine: str) -> None:
+        threads = int(checked("threads", self.threads))
+        self._gpt = GPT.from_checkpoint(checkpoint, engine, threads=threads)
+        self._checkpoint = checkpoint
 
     def _to_checkpoint(self) -> checkpoints.Checkpoint:
-        self._require_fitted()
         if self._session is not None:
             return self._session.checkpoint()
-        assert self._checkpoint is not None
-        return self._checkpoint
+        if self._checkpoint is not None:
+            return self._checkpoint
+        raise NotFittedError("the model is not trained yet", fix="call fit, or MicroGPT.load")
 
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle, copy and joblib: a trained model as `save` writes it, and the training list where it is at hand.
+        """For pickle, copy and joblib: a trained model as the bytes of its model file.
 
-        Raises DivergedError as `save` does.
+        The training documents are included if they are in memory. Raises DivergedError as `save`
+        does.
         """
-        state = {name: value for name, value in vars(self).items() if name not in _LIVE}
-        if hasattr(self, "engine_"):
+        state = {name: value for name, value in vars(self).items() if name not in _RESTORED}
+        if self._gpt is not None:
             if self._session is not None:
                 state["_known"] = self.known()
-            state["_trained"] = checkpoints.to_bytes(self._to_checkpoint()), self.engine_.name
+            state["_trained"] = checkpoints.to_bytes(self._to_checkpoint()), self._gpt.engine.name
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _session=None, _checkpoint=None)
+        vars(self).update(state, _gpt=None, _session=None, _checkpoint=None)
+        if "val" in state:  # a pickle from before the field was renamed
+            self.held_out = vars(self).pop("val")
         if "_trained" in state:
             data, engine = vars(self).pop("_trained")
             self._restore(checkpoints.from_bytes(data), engine)
@@ -248,33 +249,31 @@ class MicroGPT:
         unique: bool = False,
         seed: int | None = None,
     ) -> list[str]:
-        """Up to n new strings; fewer when the model hardly ever makes such strings.
+        """Generate up to n strings; fewer if the model hardly ever generates such strings.
 
-        novel: True leaves out the documents of the training list, a collection leaves out its own.
+        novel: True leaves out the training documents; a collection leaves out its strings.
         seed: the same seed gives the same strings here, on the command line and over HTTP.
-        The rest: see `sampling.Wanted`. Raises ConfigError, and DataError for a prefix outside the alphabet.
+        The other arguments are described in `sampling.Wanted`.
+        Raises ConfigError, and DataError for a prefix with a character outside the alphabet.
         """
-        self._require_fitted()
+        gpt = self.gpt_
         known = (self.known() if novel else ()) if isinstance(novel, bool) else frozenset(novel)
         wanted = sampling.Wanted(
             temperature, top_k, top_p, prefix, match, min_len, max_len, known, unique
         )
         draws = Draws(fresh_seed() if seed is None else int(checked("seed", seed)))
         with Interrupt() as interrupt:
-            found = sampling.sample(
-                self.engine_, self.tokenizer_, self.config_, n, wanted, draws, interrupt.stop
-            )
-            strings = list(found)
+            strings = list(sampling.sample(gpt, n, wanted, draws, interrupt.stop))
         if interrupt.received is not None:
             raise KeyboardInterrupt
         return strings
 
     def known(self) -> frozenset[str]:
-        """The documents the model was trained on; after `load`, read again from where they were.
+        """The documents the model was trained on. After `load` they are read from their source.
 
-        Raises InputError when they are gone, DataError when they changed or were not kept in a file.
+        Raises InputError if the source is gone. Raises DataError if it has changed, or if the
+        documents did not come from a file.
         """
-        self._require_fitted()
         if self._known is None:
             if self._session is not None:
                 self._known = frozenset(self._session.documents)
@@ -286,73 +285,59 @@ class MicroGPT:
     # ---- scoring ----
 
     def score_samples(self, X: Iterable[str]) -> list[float]:
-        """log p of each string in nats, its end mark included. DataError: a character outside the alphabet."""
-        return [found.log_probability for found in self._scores(X)]
+        """The log-probability of each string in nats, end mark included.
+
+        Raises DataError for a character outside the alphabet.
+        """
+        return [
+            score.log_probability for score in scoring.score(self.gpt_, _texts(X), lambda: False)
+        ]
 
     def score(self, X: Iterable[str], y: object = None) -> float:
-        """Mean log-probability a token in nats, higher is better: minus the held-out loss."""
+        """Mean log-probability in nats per token: minus the loss, so higher is better."""
         return -self.evaluate(X).loss
 
     def perplexity(self, X: Iterable[str]) -> float:
-        """e to the mean loss a token."""
+        """e to the power of the mean loss per token."""
         return self.evaluate(X).perplexity
 
     def evaluate(self, X: Iterable[str]) -> scoring.Evaluation:
-        """Loss over all tokens of the strings."""
-        self._require_fitted()
-        return scoring.evaluate(
-            self.engine_, self.tokenizer_, self.config_, _texts(X), lambda: False
-        )
-
-    def _scores(self, X: Iterable[str]) -> Iterator[scoring.Score]:
-        self._require_fitted()
-        return scoring.score(self.engine_, self.tokenizer_, self.config_, _texts(X), lambda: False)
+        """The loss over all tokens of the strings."""
+        return scoring.evaluate(self.gpt_, _texts(X), lambda: False)
 
     @property
     def classes_(self) -> list[str]:
-        """The characters, and "" for the end mark: what can come next."""
-        self._require_fitted()
+        """The possible next tokens: the characters of the alphabet, then "" for the end mark."""
         return [*self.tokenizer_.alphabet, ""]
 
     def predict_proba(self, X: str | Iterable[str]) -> list[float] | list[list[float]]:
-        """Probabilities of what comes after a prefix, in the order of `classes_`; a row for each of several."""
-        self._require_fitted()
+        """The probability of each of `classes_` after a prefix; one row per prefix for several."""
         if isinstance(X, str):
             return self._next(X)
         return [self._next(prefix) for prefix in _texts(X)]
 
     def _next(self, prefix: str) -> list[float]:
-        return explaining.next_probabilities(
-            self.engine_, self.tokenizer_, self.config_, prefix, lambda: False
-        )
+        return explaining.next_probabilities(self.gpt_, prefix, lambda: False)
 
     def explain(self, text: str, *, gradients: bool = False) -> explaining.Explanation:
-        """What the model expects at each position of `text`, and where its heads look."""
-        self._require_fitted()
-        return explaining.explain(
-            self.engine_, self.tokenizer_, self.config_, text, gradients, lambda: False
-        )
+        """What the model predicts at each position of a string, and where its heads attend."""
+        return explaining.explain(self.gpt_, text, gradients, lambda: False)
 
     def to_torch(self) -> TorchGPT:
-        """The model as a `torch.nn.Module` in float64 (needs PyTorch)."""
+        """The model as a `torch.nn.Module` in float64. Needs PyTorch."""
         from .pytorch import TorchGPT
 
-        self._require_fitted()
-        return TorchGPT.from_state(self.config_, self.tokenizer_, self.engine_.state())
+        gpt = self.gpt_
+        return TorchGPT.from_state(gpt.config, gpt.tokenizer, gpt.engine.state())
 
     @property
     def n_steps_(self) -> int:
-        """Updates made so far."""
-        self._require_fitted()
+        """Number of updates made so far."""
         return self.engine_.state().step
-
-    def _require_fitted(self) -> None:
-        if not hasattr(self, "engine_"):
-            raise NotFittedError("the model is not trained yet", fix="call fit, or MicroGPT.load")
 
 
 def _texts(X: Iterable[str]) -> Iterator[str]:
-    """Strings to score, as documents are: without surrounding white space. A str is a TypeError."""
+    """Strings in the form of documents, without surrounding white space. A str is a TypeError."""
     if isinstance(X, (str, bytes)):
         raise TypeError("expected an iterable of strings, not a single string")
     for i, text in enumerate(X):

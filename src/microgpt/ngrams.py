@@ -1,9 +1,9 @@
-"""What counting reaches: uniform and 1- to 5-gram models, the yardstick beside a neural model's loss.
+"""Baselines for a model's loss: the uniform distribution, and n-gram models of order 1 to 5.
 
 Interpolated Witten-Bell smoothing (Chen and Goodman 1999, section 2.5):
     p(w | h) = (c(h w) + T(h) * p(w | h')) / (c(h) + T(h))
-c counts, T(h) is the number of different tokens seen after h, h' is h without its first token, and the
-recursion ends in the uniform distribution over the vocabulary.
+c counts occurrences. T(h) is the number of different tokens that follow h. h' is h without its
+first token. The recursion ends in the uniform distribution over the vocabulary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ORDERS = (1, 2, 3, 4, 5)
 
 
 class NGrams:
-    """Counts of all orders up to `ORDERS[-1]` over token sequences that begin and end with BOS."""
+    """Counts for all ORDERS, over token sequences that begin and end with BOS."""
 
     def __init__(self, documents: Iterable[Sequence[int]], vocab_size: int) -> None:
         self._vocab_size = vocab_size
@@ -28,23 +28,23 @@ class NGrams:
         self._totals = {history: sum(after.values()) for history, after in self._counts.items()}
 
     def probabilities(self, tokens: Sequence[int], t: int) -> list[float]:
-        """p(tokens[t] | those before it), for the uniform model and each order.
+        """p(tokens[t] | the tokens before it), for the uniform model and each order.
 
-        Where fewer tokens come before than an order looks back, it looks at those there are.
+        Near the beginning, an order uses as many tokens as there are.
         """
         p = 1.0 / self._vocab_size
-        found = [p]
+        probabilities = [p]
         histories = _histories(tokens, t)
         for history in histories:
             after = self._counts.get(history)
             if after:
                 kinds = len(after)
                 p = (after.get(tokens[t], 0) + kinds * p) / (self._totals[history] + kinds)
-            found.append(p)
-        return found + found[-1:] * (len(ORDERS) - len(histories))
+            probabilities.append(p)
+        return probabilities + probabilities[-1:] * (len(ORDERS) - len(histories))
 
     def losses(self, documents: Iterable[Sequence[int]], block_size: int) -> dict[str, float]:
-        """Mean loss in nats a token for each model, over the tokens a block of this size predicts."""
+        """Model name -> mean loss in nats per token, over the tokens that fit into a block."""
         sums, count = [0.0] * (len(ORDERS) + 1), 0
         for tokens in documents:
             for t in range(1, min(block_size, len(tokens) - 1) + 1):
@@ -56,5 +56,5 @@ class NGrams:
 
 
 def _histories(tokens: Sequence[int], t: int) -> list[tuple[int, ...]]:
-    """The 0, 1, ... tokens before position t, as far as the longest order looks and the document goes."""
+    """The last 0, 1, ... tokens before position t, up to what the longest order uses."""
     return [tuple(tokens[t - n : t]) for n in range(min(t, ORDERS[-1] - 1) + 1)]

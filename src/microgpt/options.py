@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from typing import Any, NoReturn
 
 from . import __version__
-from .config import OPTIONS, Config, checked
+from .config import OPTIONS, Config, checked, kind
 from .engines import AUTO, NAMES
 from .errors import ConfigError
 from .journey import options as journey_options
@@ -267,7 +267,7 @@ def _eval(p: Parser) -> None:
     )
     p.add_argument("--holdout", type=_reader("holdout"), metavar="SHARE", help="measured on (0.1)")
     _corpus_flags(p)
-    _config_flags(p, leave_out=("val",))
+    _config_flags(p, leave_out=("held_out",))
     p.add_argument("--json", action="store_true", help="one object")
 
 
@@ -362,7 +362,7 @@ def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
     for item in fields(Config):
         if item.name in leave_out:
             continue
-        if item.type == "bool":
+        if kind(item.name) is bool:
             says = item.metadata["says"]
             group.add_argument(
                 flag(item), dest=item.name, action="store_true", default=None, help=says
@@ -372,6 +372,10 @@ def _config_flags(p: Parser, leave_out: tuple[str, ...] = ()) -> None:
         says = f"{item.metadata['says']}{also} ({item.default:g})".replace("%", "%%")
         group.add_argument(
             flag(item), dest=item.name, type=_reader(item.name), metavar=_metavar(item), help=says
+        )
+    if "held_out" not in leave_out:  # its name in earlier versions
+        group.add_argument(
+            "--val", dest="held_out", type=_reader("held_out"), help=argparse.SUPPRESS
         )
     group.add_argument(
         "--engine", choices=NAMES, default=AUTO, help="what does the arithmetic (%(default)s)"
@@ -392,12 +396,12 @@ def flag(item: Field[Any]) -> str:
 
 
 def _metavar(item: Field[Any]) -> str:
-    return "N" if item.type == "int" else "X"
+    return "N" if kind(item.name) is int else "X"
 
 
 def _reader(name: str) -> Callable[[str], Any]:
     """Text to the number that this field of Config or other option wants, within its range."""
-    whole = OPTIONS[name][0] if name in OPTIONS else Config.__dataclass_fields__[name].type == "int"
+    whole = OPTIONS[name][0] if name in OPTIONS else kind(name) is int
 
     def read(text: str) -> Any:
         if name == "block_size" and text == "auto":

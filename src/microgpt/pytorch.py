@@ -1,4 +1,7 @@
-"""The model as a `torch.nn.Module`, with the reference's names for its weights. The one importer of torch."""
+"""The model as a `torch.nn.Module`. Its weights have the reference's names.
+
+Only this module imports torch.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from .tokenizer import Tokenizer
 
 
 def _rmsnorm(x: Tensor) -> Tensor:
-    """x over the root of its mean square; the last dimension is n_embd."""
+    """x divided by the root of its mean square, over the last dimension, n_embd."""
     return x * (x.square().mean(-1, keepdim=True) + 1e-5) ** -0.5
 
 
@@ -30,7 +33,7 @@ class Layer(nn.Module):
         self.mlp_fc2 = nn.Parameter(torch.empty(n_embd, 4 * n_embd))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x: (batch, positions, n_embd), likewise returned."""
+        """x and the result: (batch, positions, n_embd)."""
         batch, positions, n_embd = x.shape
         normed = _rmsnorm(x)
         query, key, value = (
@@ -43,7 +46,7 @@ class Layer(nn.Module):
 
 
 class TorchGPT(nn.Module):
-    """The same model in float64. Parameters carry the reference's names: wte, ..., layer0.attn_wq, ..."""
+    """The model in float64. Its parameters have the reference's names: wte, layer0.attn_wq, ..."""
 
     def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
         super().__init__()
@@ -57,7 +60,7 @@ class TorchGPT(nn.Module):
 
     @classmethod
     def from_state(cls, config: Config, tokenizer: Tokenizer, state: State) -> TorchGPT:
-        """The module with these weights."""
+        """A module with the weights of an engine's state."""
         self, start = cls(config, tokenizer), 0
         numbers = torch.frombuffer(bytearray(state.parameters.tobytes()), dtype=torch.float64)
         weights = {}
@@ -68,9 +71,10 @@ class TorchGPT(nn.Module):
         return self
 
     def forward(self, idx: Tensor, targets: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Logits (batch, positions, vocab_size), and the mean loss in nats if targets are given.
+        """Logits (batch, positions, vocab_size), and with targets the mean loss in nats per token.
 
-        idx, targets: token ids (batch, positions), at most block_size positions; target -1 is left out.
+        idx, targets: token ids (batch, positions), with at most block_size positions. A target of
+        -1 is left out of the loss.
         """
         x = _rmsnorm(self.wte[idx] + self.wpe[: idx.shape[1]])
         for i in range(self.config.n_layer):
@@ -86,7 +90,7 @@ class TorchGPT(nn.Module):
     def generate(
         self, count: int, temperature: float = 0.5, generator: torch.Generator | None = None
     ) -> list[str]:
-        """New strings, drawn with torch's own random numbers."""
+        """Generate `count` strings with torch's random numbers; not those of `MicroGPT.sample`."""
         bos = self.tokenizer.bos
         idx = torch.full((count, 1), bos)
         for _ in range(self.config.block_size):
@@ -99,5 +103,5 @@ class TorchGPT(nn.Module):
 
 
 def _end(tokens: list[int], bos: int) -> int:
-    """Where the end mark stands, or the length."""
+    """Index of the first end mark, or the length."""
     return tokens.index(bos) if bos in tokens else len(tokens)

@@ -1,6 +1,7 @@
-"""Every random draw of the program, in the reference's order: shuffle, initial weights, coins.
+"""All random numbers of the program: document order, initial weights and coins.
 
-Python's Mersenne Twister, whose shuffle, gauss and random have kept their streams since Python 3.2.
+They come from Python's `random.Random`, a Mersenne Twister. Its methods shuffle, gauss and random
+have returned the same numbers for the same seed since Python 3.2.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from .errors import StoppedError
 
 
 class Draws:
-    """A stream of random draws, fixed by its seed."""
+    """A stream of random numbers that its seed determines.
+
+    >>> Draws(42).coins(2).tolist()
+    [0.6394267984578837, 0.025010755222666936]
+    """
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
 
     def shuffle(self, items: MutableSequence[Any]) -> None:
-        """Put the items into random order, in place."""
+        """Shuffle a sequence in place."""
         self._rng.shuffle(items)
 
     def weights(
@@ -31,20 +36,22 @@ class Draws:
         std: float,
         stop: Callable[[], bool] = lambda: False,
     ) -> array[float]:
-        """Independent Gaussians for matrices of these (rows, columns), one after the other, row by row.
+        """Independent Gaussian numbers for matrices of these (rows, columns), row by row.
 
-        stop: asked before each row, for large models take seconds. Raises StoppedError when it answers True.
+        std: their standard deviation; their mean is 0.
+        stop: asked before each row, because a large model takes seconds. Raises StoppedError when
+        it returns True.
         """
-        gauss, found = self._rng.gauss, array("d")
+        gauss, numbers = self._rng.gauss, array("d")
         for rows, columns in shapes:
             for _ in range(rows):
                 if stop():
                     raise StoppedError
-                found.extend([gauss(0, std) for _ in range(columns)])
-        return found
+                numbers.extend([gauss(0, std) for _ in range(columns)])
+        return numbers
 
     def coins(self, count: int) -> array[float]:
-        """Uniform draws from [0, 1), one for each token that will be sampled."""
+        """Uniform random numbers in [0, 1). An engine uses one for each token that it generates."""
         toss = self._rng.random
         return array("d", [toss() for _ in range(count)])
 
@@ -54,13 +61,13 @@ class Draws:
 
     @classmethod
     def from_state(cls, state: str) -> Draws:
-        """The stream, where it stood when `state` was taken. Raises ValueError on anything else."""
+        """The stream at the point where `state` was called. Raises ValueError for other text."""
         draws = cls(0)
         try:
             version, words, gauss_next = json.loads(state)
-            # setstate does not look at types: a string in `words` would be a format of any width to it.
+            # setstate does not check types, and formats words: a string could be any format.
             if version != 3 or not all(type(word) is int and 0 <= word < 2**32 for word in words):
-                raise ValueError("these are not the numbers of a generator")
+                raise ValueError("this is not the state of a random generator")
             if gauss_next is not None and not (
                 isinstance(gauss_next, float) and math.isfinite(gauss_next)
             ):
@@ -72,5 +79,5 @@ class Draws:
 
 
 def fresh_seed() -> int:
-    """A seed nobody chose, small enough to be read aloud and typed again."""
+    """A random seed below a million, short enough to be typed again."""
     return random.SystemRandom().randrange(10**6)

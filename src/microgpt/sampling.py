@@ -1,7 +1,7 @@
-"""New strings from a model: draw, filter, stop when enough.
+"""Samples from a model: generate strings, filter them, stop when there are enough.
 
-Filters reject whole strings after the model has drawn them, so what passes is distributed as the
-model's strings that satisfy them: no letter is forced.
+A filter rejects whole strings after the model has generated them. No character is ever forced, so
+the samples have the distribution of the model's strings that pass the filter.
 """
 
 from __future__ import annotations
@@ -11,26 +11,25 @@ from array import array
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
-from .config import Config, check_range, checked
-from .engines import Engine, Stop
+from .config import check_range, checked
+from .engines import Stop
 from .errors import ConfigError, quote
+from .gpt import GPT
 from .randomness import Draws
-from .tokenizer import Tokenizer
 
-TRIES = 200  # strings drawn, at most, for each one asked for
-LEAST_TRIES = 2_000  # and for all together at least
-LONGEST = (
-    1_000  # characters of a string from a model trained with windows, which knows no block's end
-)
+TRIES = 200  # strings generated, at most, for each one requested,
+LEAST_TRIES = 2_000  # but never fewer than this for all together
+LONGEST = 1_000  # characters of a sample from a model trained with windows: no block ends it
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What strings are wanted.
+    """Which strings to generate.
 
-    temperature: from 1e-6 on; below 1 safer, above 1 wilder. top_k, top_p: see `Engine.generate`.
-    prefix: how each begins. match: a regular expression the whole string must match.
-    min_len, max_len: in characters. novel: strings that must not come. unique: none twice.
+    temperature: at least 1e-6; below 1 the most probable tokens gain, above 1 the others.
+    top_k, top_p: see `Engine.generate`. prefix: the beginning of every string.
+    match: a regular expression that the whole string must match.
+    min_len, max_len: in characters. novel: strings to leave out. unique: no duplicates.
     """
 
     temperature: float = 0.5
@@ -57,7 +56,11 @@ class Wanted:
             ) from None
 
     def accepts(self, text: str) -> bool:
-        """Whether a string passes all filters but `unique`."""
+        """Whether a string passes every filter except `unique`.
+
+        >>> Wanted(match="[ab]+", min_len=2).accepts("abba")
+        True
+        """
         return (
             len(text) >= self.min_len
             and (self.max_len is None or len(text) <= self.max_len)
@@ -66,39 +69,32 @@ class Wanted:
         )
 
 
-def sample(
-    engine: Engine,
-    tokenizer: Tokenizer,
-    config: Config,
-    count: int,
-    wanted: Wanted,
-    draws: Draws,
-    stop: Stop,
-) -> Iterator[str]:
-    """Up to `count` strings as they are found; fewer when the model hardly ever makes such a string.
+def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> Iterator[str]:
+    """Yield up to `count` strings, each as soon as it is found.
 
-    Without filters, the strings that the reference draws with the same coins. A model trained with windows goes on past
-    its block, piece after piece, as it scores: to its end mark or to LONGEST characters, more where the block or
-    min_len is more.
+    There are fewer if `stop` returns True, or if the model hardly ever generates such strings.
+    Without filters these are the strings that the reference generates from the same random numbers.
+
+    A model trained with windows continues past its block, piece by piece, as it does in scoring. It
+    ends at the end mark, or at LONGEST characters (or block_size or min_len, if that is larger).
     """
     checked("n", count)
+    config, tokenizer = gpt.config, gpt.tokenizer
     prefix = tokenizer.ids(wanted.prefix)
     longest = (
         max(config.block_size, LONGEST, wanted.min_len) if config.windows else config.block_size
     )
     _check_fits(wanted, len(prefix), longest)
     if config.windows and wanted.max_len is not None:
-        longest = min(longest, max(wanted.max_len, len(prefix)) + 1)  # what is longer is not wanted
-    source = _Source(
-        engine, config.block_size, [tokenizer.bos, *prefix], longest, wanted, draws, stop
-    )
+        longest = min(longest, max(wanted.max_len, len(prefix)) + 1)  # longer ones are rejected
+    source = _Source(gpt, [tokenizer.bos, *prefix], longest, wanted, draws, stop)
     seen: set[str] = set()
     tries = max(LEAST_TRIES, TRIES * count)
-    ask = count
+    batch = count
     while count and tries and not stop():
-        drawn = source.draw(min(ask, tries))
-        tries -= len(drawn)
-        for tokens in drawn:
+        generated = source.draw(min(batch, tries))
+        tries -= len(generated)
+        for tokens in generated:
             text = tokenizer.decode(tokens)
             if wanted.accepts(text) and not (wanted.unique and text in seen):
                 seen.add(text)
@@ -117,7 +113,8 @@ def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
         )
     if wanted.min_len > longest:
         raise ConfigError(
-            f"min_len is {wanted.min_len:,}, but the model makes at most {longest:,} characters, its block",
+            f"min_len is {wanted.min_len:,}, but the model makes at most {longest:,} characters, "
+            f"its block",
             where="option min_len",
             fix=f"min_len {longest} or less, or a model with a larger block_size",
         )
@@ -125,42 +122,46 @@ def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
 
 @dataclass
 class _Source:
-    """Strings of tokens as the model draws them, with coins from `draws`, each used once and in order."""
+    """Generates documents as tokens, with coins from `draws`: each is used once, in order.
 
-    engine: Engine
-    block_size: int
+    Coins are uniform random numbers in [0, 1); an engine takes one for each token it generates.
+    """
+
+    gpt: GPT
     start: list[int]  # BOS and the prefix
-    longest: int  # characters
+    longest: int  # characters of a document
     wanted: Wanted
     draws: Draws
     stop: Stop
     coins: array[float] = field(default_factory=lambda: array("d"))
 
     def draw(self, count: int) -> list[list[int]]:
-        """Up to `count` of them, without BOS; fewer when stopped, and one at a time where they outgrow a block."""
-        if self.longest <= self.block_size:
-            most = 65_536 // (self.block_size + 1 - len(self.start))  # bounds the coins held ready
+        """Up to `count` documents, without BOS: one at a time if they may exceed the block.
+
+        None when stopped.
+        """
+        block_size = self.gpt.config.block_size
+        if self.longest <= block_size:
+            most = 65_536 // (block_size + 1 - len(self.start))  # limits the coins held in memory
             return self._generate(min(count, max(1, most)), self.start)
         tokens = self.start[:]
         while len(tokens) <= self.longest:
-            piece = (
-                (len(tokens) - 1) // self.block_size * self.block_size
-            )  # where it begins: corpus.windows
-            found = self._generate(1, tokens[piece:])
-            if not found:
+            piece = (len(tokens) - 1) // block_size * block_size  # its start, as in corpus.windows
+            documents = self._generate(1, tokens[piece:])
+            if not documents:
                 return []
-            tokens[piece + 1 :] = found[0]
-            if len(found[0]) < self.block_size:
+            tokens[piece + 1 :] = documents[0]
+            if len(documents[0]) < block_size:
                 break
         return [tokens[1 : self.longest + 1]]
 
     def _generate(self, count: int, start: list[int]) -> list[list[int]]:
-        missing = count * (self.block_size + 1 - len(start)) - len(self.coins)
+        missing = count * (self.gpt.config.block_size + 1 - len(start)) - len(self.coins)
         if missing > 0:
             self.coins.extend(self.draws.coins(missing))
         w = self.wanted
-        found = self.engine.generate(
+        generated = self.gpt.engine.generate(
             count, self.coins, start, w.temperature, w.top_k, w.top_p, self.stop
         )
-        self.coins = self.coins[found.coins_used :]
-        return found.documents
+        self.coins = self.coins[generated.coins_used :]
+        return generated.documents

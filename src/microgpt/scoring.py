@@ -1,4 +1,4 @@
-"""How probable strings are to a model, one by one and on average, in nats."""
+"""Log-probabilities of strings under a model: one by one, and on average."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from itertools import islice
 
 from . import corpus
-from .config import Config
-from .engines import Engine, Stop
-from .tokenizer import Tokenizer
+from .engines import Stop
+from .gpt import GPT
 
-_CHUNK = 1024  # documents a call of the engine
+_CHUNK = 1024  # strings per call of the engine
 
 
 @dataclass(frozen=True)
 class Score:
-    """log_probability: sum over the string's tokens, its end mark included, in nats; tokens: how many.
+    """The score of one string.
 
-    cut: the string does not fit the model's block, so only its first block_size characters counted (never for a
-    model trained with windows).
+    log_probability: the sum over its tokens, end mark included, in nats. tokens: their number.
+    cut: the string is longer than the model's block, so only its first block_size characters are
+    scored. Never True for a model trained with windows.
     """
 
     text: str
@@ -30,43 +30,51 @@ class Score:
 
     @property
     def per_token(self) -> float:
-        """Mean log-probability of a token, in nats."""
+        """Mean log-probability in nats per token."""
         return self.log_probability / self.tokens
 
 
-def score(
-    engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop
-) -> Iterator[Score]:
-    """A Score for each text, in order. A character outside the alphabet is a DataError."""
+def score(gpt: GPT, texts: Iterable[str], stop: Stop) -> Iterator[Score]:
+    """One Score per string, in order; fewer when `stop` returns True.
+
+    Raises DataError for a character outside the alphabet.
+    """
     texts = iter(texts)
     while chunk := list(islice(texts, _CHUNK)):
-        pieces = [_pieces(tokenizer, config, text) for text in chunk]
-        found = engine.log_probabilities([tokens for piece in pieces for tokens in piece], stop)
-        at = 0
+        pieces = [_pieces(gpt, text) for text in chunk]
+        rows = gpt.engine.log_probabilities([tokens for piece in pieces for tokens in piece], stop)
+        start = 0
         for text, piece in zip(chunk, pieces):
-            if at + len(piece) > len(found):
+            if start + len(piece) > len(rows):
                 return  # stopped
-            logs = [log for piece_logs in found[at : at + len(piece)] for log in piece_logs]
-            at += len(piece)
+            logs = [log for row in rows[start : start + len(piece)] for log in row]
+            start += len(piece)
             total = 0.0
-            for log in logs:  # left to right, as the reference sums
+            for log in logs:  # from left to right, as the reference sums
                 total += log
             yield Score(text, total, len(logs), len(logs) <= len(text))
 
 
-def _pieces(tokenizer: Tokenizer, config: Config, text: str) -> list[list[int]]:
-    """The text's tokens as far as the block predicts them; all of them, in windows, for a model trained so."""
-    if config.windows:
-        size = config.block_size
+def _pieces(gpt: GPT, text: str) -> list[list[int]]:
+    """The string as one sequence of tokens cut to the block; with windows, as several, uncut."""
+    size = gpt.config.block_size
+    if gpt.config.windows:
         return [
-            tokenizer.window(text, window.start, size + 1) for window in corpus.windows(text, size)
+            gpt.tokenizer.window(text, window.start, size + 1)
+            for window in corpus.windows(text, size)
         ]
-    return [tokenizer.encode(text[: config.block_size])]
+    return [gpt.tokenizer.encode(text[:size])]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model's fit to documents: mean loss in nats a token over all their tokens."""
+    """How well a model predicts a set of documents.
+
+    loss: the mean over all their tokens, in nats per token.
+
+    >>> Evaluation(loss=2.0794415416798357, tokens=100, documents=20).perplexity
+    7.999999999999998
+    """
 
     loss: float
     tokens: int
@@ -74,22 +82,20 @@ class Evaluation:
 
     @property
     def bits(self) -> float:
-        """The loss in bits a token."""
+        """The loss in bits per token."""
         return self.loss / math.log(2)
 
     @property
     def perplexity(self) -> float:
-        """e to the loss: as good as choosing among so many equally likely tokens."""
+        """e to the power of the loss: a uniform choice among this many tokens has the same loss."""
         return math.exp(self.loss) if self.loss < 700 else math.inf
 
 
-def evaluate(
-    engine: Engine, tokenizer: Tokenizer, config: Config, texts: Iterable[str], stop: Stop
-) -> Evaluation:
-    """Mean loss over all tokens of the texts; every token counts alike, so long texts count more."""
+def evaluate(gpt: GPT, texts: Iterable[str], stop: Stop) -> Evaluation:
+    """The mean loss over all tokens of the strings. Each token has the same weight."""
     total, tokens, documents = 0.0, 0, 0
-    for found in score(engine, tokenizer, config, texts, stop):
-        total += found.log_probability
-        tokens += found.tokens
+    for result in score(gpt, texts, stop):
+        total += result.log_probability
+        tokens += result.tokens
         documents += 1
     return Evaluation(-total / tokens if tokens else math.nan, tokens, documents)

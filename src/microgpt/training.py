@@ -1,27 +1,35 @@
-"""The loop: documents in, one step per update out, a checkpoint whenever one is wanted."""
+"""The training loop: documents in, one `Step` per update out, and a checkpoint at any step."""
 
 from __future__ import annotations
 
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
-from . import corpus, reference
-from .checkpoint import Checkpoint, Data
+from . import corpus
+from .checkpoint import THEN, Checkpoint, Data, MadeBy
 from .config import Config
 from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
-from .errors import ConfigError, DataError, DivergedError
+from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
+from .gpt import GPT
 from .randomness import Draws
+from .reference_recipe import batch_indices, learning_rate_at
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
+REFERENCE_BITS = ("scalar", "exact")  # engines whose bits are the reference's, installed or not
 
 
 class Step(NamedTuple):
-    """One update: its number from 1, the mean loss of its documents in nats a token, its learning rate."""
+    """One update of the weights.
+
+    step: its number, counted from 1. loss: the mean loss of its documents, in nats per token.
+    learning_rate: the rate it was made with. documents: what it was trained on.
+    """
 
     step: int
     loss: float
@@ -30,16 +38,21 @@ class Step(NamedTuple):
 
 
 class Session:
-    """A training run: documents in their random order, a tokenizer, an engine, the stream of draws."""
+    """A training run: documents in random order, a tokenizer, an engine, and the random numbers.
+
+    documents: the training set. held_out: the held-out set. step: number of updates made.
+    """
+
+    engine: Engine
 
     def __init__(
         self, config: Config, documents: list[str], data: Data, tokenizer: Tokenizer, draws: Draws
     ) -> None:
         self.config, self.data, self.tokenizer, self.draws = config, data, tokenizer, draws
-        self.documents, self.held_out = corpus.split(documents, config.val)
+        self.documents, self.held_out = corpus.split(documents, config.held_out)
         self._windows = _windows(self.documents, config) if config.windows else None
-        self.engine: Engine
         self.step = 0
+        self._resumed_from: Checkpoint | None = None
 
     @classmethod
     def start(
@@ -49,11 +62,15 @@ class Session:
         engine: str,
         threads: int = 0,
         stop: Stop = lambda: False,
+        instruction_set: str = "",
     ) -> Session:
-        """A new run, drawn as the reference draws: documents shuffled first, then the weights.
+        """A new run. It draws what the reference draws: first the document order, then the weights.
 
-        threads: at most so many, 0 for the engine's choice. Takes the corpus over: its documents are shuffled in place.
-        Raises StoppedError when `stop` answers True.
+        source: its documents are shuffled in place.
+        engine: a name; "auto" is the exact engine, or the fast one if `config` needs it.
+        threads: maximum number of threads; 0: the engine chooses.
+        stop: asked while weights are drawn; StoppedError is raised when it returns True.
+        instruction_set: one that the engine must use; MissingPartError if it does not run here.
         """
         tokenizer = Tokenizer.from_documents(source.documents)
         config.check_memory(tokenizer.vocab_size)
@@ -63,44 +80,86 @@ class Session:
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
         state = State.initial(draws.weights(shapes, config.init_std, stop))
-        self.engine = engine_class(engine, config)(
-            config, tokenizer.vocab_size, state, threads=threads
-        )
+        kind = engine_class(engine, config)
+        self.engine = _engine(kind, config, tokenizer, state, threads, instruction_set)
         return self
 
     @classmethod
     def resume(
+        cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str = AUTO, threads: int = 0
+    ) -> Session:
+        """Continue the run of a checkpoint, bit for bit as if it had never stopped.
+
+        source: the documents it was trained on; others are a DataError.
+        engine: "auto" is the engine that trained the checkpoint. Another one is accepted if both
+        compute the reference's bits; otherwise it is a ConfigError.
+        Warns where the bits will differ from those of an uninterrupted run.
+        """
+        kind = engine_to_resume(checkpoint, engine)
+        self = cls._of(checkpoint, source, kind, threads)
+        made_by, here = checkpoint.made_by, self.engine.instruction_set
+        if kind.bound and made_by.engine and made_by.instruction_set.split(THEN)[-1] != here:
+            warnings.warn(
+                f"the model was trained on {made_by.instruction_set}, and training continues on "
+                f"{here}: the bits will differ from those of an uninterrupted run",
+                stacklevel=2,
+            )
+        return self
+
+    @classmethod
+    def measure(
         cls, checkpoint: Checkpoint, source: corpus.Corpus, engine: str, threads: int = 0
     ) -> Session:
-        """Go on from a checkpoint, with the documents it was trained on, bit for bit as if never stopped.
+        """The run of a checkpoint on any engine, for looking at the model without training it.
 
-        engine: "auto" is the one that trained it up to here.
+        source: the documents of `checkpoint.data`; others are a DataError.
         """
-        data = checkpoint.data
+        return cls._of(checkpoint, source, engine_class(engine, checkpoint.config), threads)
+
+    @classmethod
+    def _of(
+        cls, checkpoint: Checkpoint, source: corpus.Corpus, kind: type[Engine], threads: int
+    ) -> Session:
+        config, data = checkpoint.config, checkpoint.data
         if source.fingerprint() != data.fingerprint:
             raise DataError(
-                f"these are not the documents the model was trained on: {len(source.documents):,} documents here, "
-                f"{data.documents:,} there, or other ones",
+                f"these are not the documents the model was trained on: "
+                f"{len(source.documents):,} documents here, {data.documents:,} there, "
+                f"or other ones",
                 where=str(source.origin),
                 fix=f"resume with {data.origin}",
             )
-        Draws(checkpoint.config.seed).shuffle(source.documents)
-        self = cls(
-            checkpoint.config, source.documents, data, checkpoint.tokenizer, checkpoint.draws
-        )
-        if engine == AUTO:
-            engine = trained_by(checkpoint.state)
-        kind, vocab_size = engine_class(engine, self.config), self.tokenizer.vocab_size
-        self.engine = kind(self.config, vocab_size, checkpoint.state, threads=threads)
+        Draws(config.seed).shuffle(source.documents)
+        self = cls(config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
+        self.engine = _engine(kind, config, checkpoint.tokenizer, checkpoint.state, threads)
         self.step = checkpoint.state.step
+        self._resumed_from = checkpoint
         return self
+
+    @property
+    def gpt(self) -> GPT:
+        """The model as it stands; it changes when training continues."""
+        return GPT(self.config, self.tokenizer, self.engine)
+
+    @property
+    def made_by(self) -> MadeBy:
+        """What trained the model. Without a step since a checkpoint: what the checkpoint says."""
+        before = self._resumed_from
+        if before is not None and self.step == before.state.step:
+            return before.made_by
+        here = MadeBy.here(self.engine)
+        if before is None or before.state.step == 0 or not self.engine.bound:
+            return here
+        return here.after(before.made_by)
 
     def checkpoint(self) -> Checkpoint:
         """The run as it stands."""
-        return Checkpoint(self.config, self.tokenizer, self.engine.state(), self.draws, self.data)
+        return Checkpoint(
+            self.config, self.tokenizer, self.engine.state(), self.draws, self.data, self.made_by
+        )
 
     def batch(self, step: int) -> list[str]:
-        """The documents of one step; pieces of them where the configuration says windows."""
+        """The documents of one step, counted from 0; with `config.windows`, pieces of documents."""
         if self._windows is not None:
             return [
                 window.text(self.config.block_size) for window in self._picked(step, self._windows)
@@ -108,25 +167,26 @@ class Session:
         return self._picked(step, self.documents)
 
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
-        return [items[i] for i in reference.batch_indices(step, self.config.batch_size, len(items))]
+        return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
     def _tokens(self, step: int) -> list[list[int]]:
         longest = self.config.block_size
         if self._windows is not None:
             windows = self._picked(step, self._windows)
             return [self.tokenizer.window(w.document, w.start, longest + 1) for w in windows]
-        # A character more than the block predicts is never seen: a line of 10 MB costs nothing.
+        # Characters past the block are never encoded, so a line of 10 MB costs nothing.
         return [
             self.tokenizer.encode(document[:longest])
             for document in self._picked(step, self.documents)
         ]
 
     def run(self, stop: Stop, every: int = 0) -> Iterator[list[Step]]:
-        """Train to the last step, or until `stop`; yields the finished steps in blocks of about 50 ms.
+        """Train to the last step, or until `stop` returns True.
 
-        every: no block goes past a multiple of this, for a caller who looks at the weights that often.
-        When a block is yielded the engine stands at its end.
-        Raises DivergedError at a loss or gradient that is not finite, the weights left as before it.
+        Yields the finished steps in blocks of about 50 ms. When a block is yielded, the engine's
+        weights are those after its last step.
+        every: no block contains steps on both sides of a multiple of it; 0: no limit.
+        Raises DivergedError if a loss or gradient is not finite; that update is not made.
         """
         size = 1
         while self.step < self.config.num_steps:
@@ -135,18 +195,19 @@ class Session:
                 end = min(end, (self.step // every + 1) * every)
             steps = range(self.step, end)
             began = time.perf_counter()
-            block, why = self._block(steps, stop)
+            block, end_reason = self._block(steps, stop)
             elapsed = time.perf_counter() - began
             self.step += len(block)
             if block:
                 yield block
-            if why == "diverged":
+            if end_reason == "diverged":
                 raise DivergedError(
-                    f"training diverged at step {self.step + 1}: the loss or a gradient is not finite",
+                    f"training diverged at step {self.step + 1}: "
+                    f"the loss or a gradient is not finite",
                     where=f"learning rate {self.config.learning_rate:g}",
                     fix="lower the learning rate; the last saved checkpoint is kept",
                 )
-            if why == "stopped":
+            if end_reason == "stopped":
                 return
             size = max(1, min(2 * size, int(size * 0.05 / max(elapsed, 1e-9)), 1024))
 
@@ -162,29 +223,90 @@ class Session:
         ], end
 
 
-def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
-    """The pieces of all documents, in a random order of their own: neighbours would be too much alike."""
-    found = [
-        window for document in documents for window in corpus.windows(document, config.block_size)
-    ]
-    Draws(config.seed).shuffle(found)
-    return found
-
-
-def learning_rate_at(step: int, config: Config) -> float:
-    """Rate of update `step`, counted from 0: it rises over `warmup` updates, then falls linearly, to zero at the end.
-
-    Without a warm-up these are the bits of `reference.learning_rate_at`.
-    """
-    if step < config.warmup:
-        return config.learning_rate * ((step + 1) / config.warmup)
-    return reference.learning_rate_at(
-        step - config.warmup, config.num_steps - config.warmup, config.learning_rate
+def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
+    """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
+    config, recorded = checkpoint.config, checkpoint.made_by.engine
+    if not recorded:  # format version 1
+        guess = trained_by(checkpoint.state)
+        kind = engine_class(guess if engine == AUTO else engine, config)
+        if guess != AUTO:
+            warnings.warn(
+                f"the model file does not say which engine trained it; its numbers suggest "
+                f"{guess}; training continues with {kind.name}",
+                stacklevel=3,
+            )
+        return kind
+    if engine in (AUTO, recorded):
+        return recorded_engine(checkpoint)
+    kind = engine_class(engine, config)
+    if kind.bound == 0.0 and (
+        recorded in REFERENCE_BITS or recorded_engine(checkpoint).bound == 0.0
+    ):
+        return kind
+    raise ConfigError(
+        f"the model was trained by the engine {recorded}, and {engine} computes other bits",
+        where="option engine",
+        fix=f"engine {recorded}, or leave the option out; another engine must train from the start",
     )
 
 
+def recorded_engine(checkpoint: Checkpoint) -> type[Engine]:
+    """The engine that a checkpoint names. Raises MissingPartError if it is not installed."""
+    name = checkpoint.made_by.engine
+    try:
+        return engine_class(name)
+    except (ConfigError, MissingPartError) as error:
+        same_bits = name in REFERENCE_BITS
+        raise MissingPartError(
+            f"the model was trained by the engine {quote(name)}, which is not installed: "
+            f"{error.what}",
+            where="entry made_by of the model file",
+            fix="engine scalar, which computes the same bits"
+            if same_bits
+            else f"install the engine {name}, or train from the start with another one",
+        ) from error
+
+
+def _engine(
+    kind: type[Engine],
+    config: Config,
+    tokenizer: Tokenizer,
+    state: State,
+    threads: int,
+    instruction_set: str = "",
+) -> Engine:
+    """An engine of this class, on this instruction set if one is given.
+
+    For an instruction set that is not its default, the constructor is called with `isa`.
+    """
+    engine = kind(config, tokenizer.vocab_size, state, threads=threads)
+    if instruction_set in ("", engine.instruction_set):
+        return engine
+    isa: dict[str, Any] = {"isa": instruction_set}
+    try:
+        return kind(config, tokenizer.vocab_size, state, threads=threads, **isa)
+    except (TypeError, ValueError) as error:
+        raise MissingPartError(
+            f"the engine {kind.name} does not run on {instruction_set} here: {error}",
+            where="instruction set",
+        ) from error
+
+
+def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
+    """The pieces of all documents, shuffled: neighbouring pieces are too similar for one batch."""
+    windows = [
+        window for document in documents for window in corpus.windows(document, config.block_size)
+    ]
+    Draws(config.seed).shuffle(windows)
+    return windows
+
+
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:
-    """The block size, with "auto" as the longest document and its end mark."""
+    """The block size as a number: "auto" fits the longest document and its end mark.
+
+    >>> settle_block_size("auto", ["ab", "abcd"])
+    5
+    """
     if block_size == "auto":
         return max(map(len, documents)) + 1
     if isinstance(block_size, str):
@@ -195,10 +317,11 @@ def settle_block_size(block_size: int | str, documents: list[str]) -> int:
 
 
 class Interrupt:
-    """Turns signals into a question: `stop` for engines, asked instead of dying in the middle of a step.
+    """A context manager that replaces signals by a question: whether `stop` returns True.
 
-    A context manager. Only the main thread can watch signals; elsewhere it never answers True. The
-    second signal acts at once, as KeyboardInterrupt.
+    Engines ask `stop`, so that no signal interrupts a step. The second signal raises
+    KeyboardInterrupt at once. Python handles signals in the main thread only; in other threads
+    `stop` always returns False.
     """
 
     def __init__(self, *signals: signal.Signals) -> None:
@@ -221,5 +344,5 @@ class Interrupt:
         self.received = number
 
     def stop(self) -> bool:
-        """Whether a signal has come."""
+        """Whether a signal has arrived."""
         return self.received is not None

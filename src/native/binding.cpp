@@ -1,12 +1,254 @@
-// The module microgpt._native: each engine's binding adds its class.
-#include "binding.hpp"
+// The module microgpt._native: the engines as Python sees them. Checks what comes in, releases the
+// interpreter, copies results out. Does no arithmetic.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cmath>
+#include <memory>
+#include <optional>
+
+#include "cpu.hpp"
+#include "exact/exact.hpp"
+#include "python.hpp"
+#ifdef MICROGPT_FAST
+#include "fast/engine.hpp"
+#endif
+
+namespace microgpt {
+
+namespace {
+
+bool never(void*) { return false; }
+
+nb::bytes bytes_of(const std::vector<double>& numbers) {
+    return nb::bytes(reinterpret_cast<const char*>(numbers.data()),
+                     numbers.size() * sizeof(double));
+}
+
+void check_sampling(const Sampling& sampling, const Numbers& coins) {
+    if (!(sampling.temperature > 0.0) || !std::isfinite(sampling.temperature))
+        refuse("temperature must be finite and above 0");
+    if (sampling.top_k < 0) refuse("top_k must be at least 0");
+    if (!(sampling.top_p > 0.0 && sampling.top_p <= 1.0))
+        refuse("top_p must be above 0 and at most 1");
+    for (std::size_t i = 0; i < coins.size(); i++)
+        if (!(coins.data()[i] >= 0.0 && coins.data()[i] < 1.0))
+            refuse("coins must be at least 0 and below 1");
+}
+
+// One model on one engine. What the methods take and return: src/microgpt/_native.pyi.
+class Model {
+public:
+    nb::tuple steps(nb::handle batches, nb::handle rates, nb::object stop) {
+        DocumentList documents(shape_);
+        std::vector<Index> sizes;
+        for_each_item(batches,
+                      [&](nb::handle batch) { sizes.push_back(documents.add_batch(batch)); });
+        std::vector<double> learning_rates;
+        for_each_item(rates, [&](nb::handle rate) {
+            learning_rates.push_back(real_number(rate));
+            if (!std::isfinite(learning_rates.back())) refuse("a learning rate must be finite");
+        });
+        if (learning_rates.size() != sizes.size())
+            refuse(std::to_string(sizes.size()) + " batches need " + std::to_string(sizes.size()) +
+                   " learning rates, not " + std::to_string(learning_rates.size()));
+        std::vector<double> losses(sizes.size());
+        End end = End::done;
+        Index done = 0;
+        run(std::move(stop), [&](Stop& question) {
+            done = engine_->steps(documents.view(), sizes.data(), learning_rates.data(),
+                                  static_cast<Index>(sizes.size()), losses.data(), end, question);
+        });
+        losses.resize(static_cast<std::size_t>(done));
+        const char* names[] = {"done", "stopped", "diverged"};
+        return nb::make_tuple(losses, names[static_cast<int>(end)]);
+    }
+
+    std::optional<double> gradients(nb::handle batch, const WritableNumbers& out, nb::object stop) {
+        check_length(out.size(), shape_.parameters, "out");
+        DocumentList documents(shape_);
+        documents.add_batch(batch);
+        std::optional<double> loss;
+        double* data = out.data();
+        run(std::move(stop),
+            [&](Stop& question) { loss = engine_->gradients(documents.view(), data, question); });
+        return loss;
+    }
+
+    std::vector<std::vector<double>> log_probabilities(nb::handle documents, nb::object stop) {
+        DocumentList list(shape_);
+        list.add_all(documents);
+        std::vector<double> numbers(list.predictions());
+        Index done = 0;
+        run(std::move(stop), [&](Stop& question) {
+            done = engine_->log_probabilities(list.view(), numbers.data(), question);
+        });
+        std::vector<std::vector<double>> result;
+        const double* next = numbers.data();
+        for (Index i = 0; i < done; i++) {
+            result.emplace_back(next, next + list.view().length(i) - 1);
+            next += list.view().length(i) - 1;
+        }
+        return result;
+    }
+
+    std::optional<nb::tuple> trace(nb::handle document, nb::object stop) {
+        DocumentList list(shape_);
+        list.add(document);
+        const Index n = list.view().length(0) - 1;
+        std::vector<double> probabilities(static_cast<std::size_t>(times(n, shape_.vocab_size)));
+        std::vector<double> attention(static_cast<std::size_t>(
+            times(times(shape_.n_layer, shape_.n_head), times(n, plus(n, 1)) / 2)));
+        bool done = false;
+        run(std::move(stop), [&](Stop& question) {
+            engine_->trace(list.view(), probabilities.data(), attention.data(), question);
+            done = true;
+        });
+        if (!done) return std::nullopt;
+        return nb::make_tuple(bytes_of(probabilities), bytes_of(attention));
+    }
+
+    nb::tuple generate(nb::handle count, const Numbers& coins, nb::handle start, double temperature,
+                       nb::handle top_k, double top_p, nb::object stop) {
+        const Sampling sampling{temperature, whole_number(top_k), top_p};
+        check_sampling(sampling, coins);
+        const Index documents = whole_number(count);
+        if (documents < 0) refuse("count must be at least 0");
+        DocumentList list(shape_);
+        list.add_start(start);
+        const Documents view = list.view();
+        const Request request{documents,   coins.data(),   static_cast<Index>(coins.size()),
+                              view.tokens, view.length(0), sampling};
+        Generated generated;
+        run(std::move(stop),
+            [&](Stop& question) { engine_->generate(request, generated, question); });
+        return nb::make_tuple(generated.documents, generated.coins_used);
+    }
+
+    // Fills the arrays with weights and moments; returns the step count.
+    Index copy_state(const WritableNumbers& parameters, const WritableNumbers& m,
+                     const WritableNumbers& v) {
+        check_length(parameters.size(), shape_.parameters, "parameters");
+        check_length(m.size(), shape_.parameters, "m");
+        check_length(v.size(), shape_.parameters, "v");
+        Index step = 0;
+        double* to[] = {parameters.data(), m.data(), v.data()};
+        run(nb::none(), [&](Stop&) {
+            engine_->copy_state(to[0], to[1], to[2]);
+            step = engine_->step();
+        });
+        return step;
+    }
+
+    const char* instruction_set() const { return engine_->instruction_set(); }
+
+protected:
+    // make(config, shape, state): the engine.
+    template <typename Make>
+    Model(nb::handle config_object, Index vocab_size, const Numbers& parameters, const Numbers& m,
+          const Numbers& v, nb::handle step, Make make) {
+        const Config config = config_of(config_object);
+        shape_ = Shape::of(config, vocab_size);
+        check_length(parameters.size(), shape_.parameters, "parameters");
+        check_length(m.size(), shape_.parameters, "m");
+        check_length(v.size(), shape_.parameters, "v");
+        const Index updates = whole_number(step);
+        if (updates < 0) refuse("step must be at least 0");
+        if (updates > Index{1} << 53) refuse("step must be at most 2^53");
+        engine_ = make(config, shape_, State{parameters.data(), m.data(), v.data(), updates});
+    }
+
+private:
+    // Runs `work` without the interpreter, alone in the engine.
+    template <typename Work>
+    void run(nb::object stop, Work work) {
+        const bool asks = !stop.is_none();
+        StopQuestion question(std::move(stop));
+        {
+            const nb::gil_scoped_release released;
+            const Turnstile::Pass pass(turnstile_);
+            Stop poll(asks ? StopQuestion::ask : never, &question);
+            try {
+                work(poll);
+            } catch (const Stopped&) {  // where nothing is finished
+            }
+        }
+        question.raise_if_failed();
+    }
+
+    Shape shape_{};
+    std::unique_ptr<Engine> engine_;
+    Turnstile turnstile_;
+};
+
+class Exact : public Model {
+public:
+    Exact(nb::handle config, Index vocab_size, const Numbers& parameters, const Numbers& m,
+          const Numbers& v, nb::handle step, const std::optional<std::string>& isa,
+          const std::optional<std::string>& libm)
+        : Model(config, vocab_size, parameters, m, v, step, [&](auto&&... model) {
+              return exact::make(model..., isa.value_or(""), libm.value_or(""));
+          }) {}
+};
+
+#ifdef MICROGPT_FAST
+class Fast : public Model {
+public:
+    Fast(nb::handle config, Index vocab_size, const Numbers& parameters, const Numbers& m,
+         const Numbers& v, nb::handle step, int threads, const std::string& isa)
+        : Model(config, vocab_size, parameters, m, v, step, [&](auto&&... model) {
+              return std::make_unique<fast::Engine>(model..., threads, isa);
+          }) {}
+};
+#endif
+
+nb::dict about() {
+    nb::dict result;
+    result["isa"] = instruction_sets().front();
+    result["libm"] = exact::vector_libm() ? "vector" : "system";
+    result["isas"] = instruction_sets();
+    return result;
+}
+
+void bind(nb::module_& m) {
+    m.def("about", &about,
+          "isa and libm in use, and all instruction sets that run here, best first.");
+    const auto numbers = [](const char* name) { return nb::arg(name).noconvert(); };
+    nb::class_<Model>(m, "Engine", "One model; see microgpt.engines.")
+        .def("steps", &Model::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))
+        .def("gradients", &Model::gradients, nb::arg("batch"), numbers("out"), nb::arg("stop"))
+        .def("log_probabilities", &Model::log_probabilities, nb::arg("documents"), nb::arg("stop"))
+        .def("trace", &Model::trace, nb::arg("tokens"), nb::arg("stop"))
+        .def("generate", &Model::generate, nb::arg("count"), numbers("coins"), nb::arg("start"),
+             nb::arg("temperature"), nb::arg("top_k"), nb::arg("top_p"), nb::arg("stop"))
+        .def("copy_state", &Model::copy_state, numbers("parameters"), numbers("m"), numbers("v"),
+             "Fills the arrays; returns the step count.")
+        .def_prop_ro("instruction_set", &Model::instruction_set);
+    nb::class_<Exact, Model>(m, "Exact", "In float64, bit for bit as the scalar engine.")
+        .def(nb::init<nb::handle, Index, const Numbers&, const Numbers&, const Numbers&, nb::handle,
+                      const std::optional<std::string>&, const std::optional<std::string>&>(),
+             nb::arg("config"), nb::arg("vocab_size"), numbers("parameters"), numbers("m"),
+             numbers("v"), nb::arg("step"), nb::kw_only(), nb::arg("isa") = nb::none(),
+             nb::arg("libm") = nb::none());
+#ifdef MICROGPT_FAST
+    nb::class_<Fast, Model>(m, "Fast", "In float32, with threads.")
+        .def(nb::init<nb::handle, Index, const Numbers&, const Numbers&, const Numbers&, nb::handle,
+                      int, const std::string&>(),
+             nb::arg("config"), nb::arg("vocab_size"), numbers("parameters"), numbers("m"),
+             numbers("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"));
+    m.def("fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
+          "float32 operations a second of one core with that instruction set, from registers.");
+#endif
+}
+
+}  // namespace
+
+}  // namespace microgpt
 
 NB_MODULE(_native, m) {
     m.doc() = "The compiled engines of microgpt, as Python sees them.";
     // An engine that a thread or a module global still holds when the interpreter ends is no leak.
     nanobind::set_leak_warnings(false);
-    microgpt::bind_exact(m);
-#ifdef MICROGPT_FAST
-    microgpt::bind_fast(m);
-#endif
+    microgpt::bind(m);
 }

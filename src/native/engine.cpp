@@ -1,17 +1,18 @@
-// The parts of engine.hpp that need no vectors.
 #include "engine.hpp"
-
-#include <chrono>
 
 namespace microgpt {
 
 Engine::~Engine() = default;
 
-Shape Shape::of(Index n_layer, Index n_embd, Index n_head, Index block_size, Index vocab_size) {
+Shape Shape::of(const Config& config, Index vocab_size) {
+    const Index n_layer = config.n_layer, n_embd = config.n_embd, n_head = config.n_head,
+                block_size = config.block_size;
     if (n_layer < 1 || n_embd < 1 || n_head < 1 || block_size < 1 || vocab_size < 1)
         throw std::invalid_argument(
             "n_layer, n_embd, n_head, block_size and vocab_size must be at least 1");
     if (n_embd % n_head) throw std::invalid_argument("n_embd must be a multiple of n_head");
+    if (vocab_size > INT32_MAX)
+        throw std::overflow_error("the vocabulary has more than 2^31 - 1 tokens");
     Shape s{};
     s.n_layer = n_layer, s.n_embd = n_embd, s.n_head = n_head, s.block_size = block_size,
     s.vocab_size = vocab_size;
@@ -30,23 +31,6 @@ Shape Shape::of(Index n_layer, Index n_embd, Index n_head, Index block_size, Ind
     times(times(block_size, 64),
           plus(plus(times(16, n_embd), vocab_size), times(n_head, block_size)));
     return s;
-}
-
-void Poll::now() {
-    last_ = std::chrono::steady_clock::now().time_since_epoch().count();
-    stopped_ = stopped_ || ask_(context_);
-    if (stopped_) throw Stopped{};
-}
-
-void Poll::look_at_clock(bool may_throw) {
-    constexpr std::int64_t period = 2'000'000;  // nanoseconds
-    left_ = 1'000'000;
-    const std::int64_t time = std::chrono::steady_clock::now().time_since_epoch().count();
-    if (time - last_ >= period) {
-        last_ = time;
-        stopped_ = stopped_ || ask_(context_);
-    }
-    if (stopped_ && may_throw) throw Stopped{};
 }
 
 }  // namespace microgpt

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import has_engine, skip_or_fail
+from conftest import has_engine, sizes, skip_or_fail
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, opened
 
 from microgpt import MicroGPT, benchmarking, checkpoint, cli, files
@@ -38,7 +38,7 @@ HYPER = {
     "eps_adam": (False, 0, 1, True),
     "init_std": (False, 0, 100, True),
     "seed": (True, 0, 2**64 - 1, False),
-    "val": (False, 0, 0.9, False),
+    "held_out": (False, 0, 0.9, False),
 }
 SAMPLING = {
     "n": (True, 0, 2**31 - 1, False),
@@ -401,7 +401,7 @@ train sample score eval info explain completion list.txt model.safetensors forei
 WORDS = [*LINES.split(), ""]
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(20_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("count", sizes(60, 300, 20_000))
 def test_no_command_line_is_an_internal_error(folder, monkeypatch, capsys, count):
     rng = random.Random(2026)
     model = Path("model.safetensors").read_bytes()

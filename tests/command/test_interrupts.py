@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import need, sizes
 from helpers import NAMES, TINY_FLAGS, checkpoint_after, in_child, session, start
 
 from microgpt import MicroGPT, checkpoint, cli, corpus
@@ -64,7 +65,7 @@ def uninterrupted(steps: int) -> tuple[list[str], bytes]:
 # ---- R1: kill -9 ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kills", [200, pytest.param(5_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kills", sizes(20, 200, 5_000))
 def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(folder, kills):
     """Each child resumes, trains and saves every step, and is killed at a random moment; a finished run begins anew."""
     losses, whole = uninterrupted(60)
@@ -117,9 +118,9 @@ def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(
 
 
 def test_resuming_at_any_step_equals_the_uninterrupted_run(folder):
-    whole = checkpoint_after(8, num_steps=8, batch_size=2, val=0.2)
+    whole = checkpoint_after(8, num_steps=8, batch_size=2, held_out=0.2)
     for step in range(9):
-        data = to_bytes(checkpoint_after(step, num_steps=8, batch_size=2, val=0.2))
+        data = to_bytes(checkpoint_after(step, num_steps=8, batch_size=2, held_out=0.2))
         run = Session.resume(checkpoint.from_bytes(data), corpus.from_iterable(NAMES), "scalar")
         assert run.step == step
         list(run.run(lambda: False))
@@ -141,7 +142,7 @@ def test_a_run_is_not_resumed_with_other_documents_or_settings(folder, capsys):
 # ---- R9: SIGINT and SIGTERM -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("moments", [6, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("moments", sizes(2, 6, 100))
 def test_a_signal_saves_the_state_and_it_can_be_resumed(folder, moments):
     rng, steps = random.Random(9), 400
     losses, content = uninterrupted(steps)
@@ -285,9 +286,7 @@ def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
 
 
 def test_a_run_goes_on_with_the_engine_that_began_it(folder):
-    pytest.importorskip(
-        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
-    )
+    need("microgpt._native", "native", "the compiled module was not built: no C++ compiler")
     words = ["train", "list.txt", "-q", "--samples=0", "--n-embd=8", "--n-head=2", "--steps=40"]
     assert cli.main([*words, "--engine=fast", "-o", "whole.safetensors"]) == 0
     part = Session.start(

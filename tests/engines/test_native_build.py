@@ -1,7 +1,7 @@
 """The build: forbidden flags are noticed, sanitizers stay silent, no compiler is no obstacle.
 
-Each test builds with CMake in a folder of its own. What the built module does is judged by the tests of
-test_exact_engine.py and test_exact_misuse.py, run in a process of their own.
+Each test builds with CMake in a folder of its own. The tests of test_exact_engine.py and
+test_exact_misuse.py, run in a process of their own, judge the module that was built.
 """
 
 from __future__ import annotations
@@ -13,30 +13,36 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, skip_or_fail
 from native_build import build, can_build, run
 
 ABOUT = """
 import importlib.util as u
-spec = u.spec_from_file_location('_native', {path!r}); m = u.module_from_spec(spec); spec.loader.exec_module(m)
+spec = u.spec_from_file_location('_native', {path!r})
+m = u.module_from_spec(spec)
+spec.loader.exec_module(m)
 print(m.about()['isa'])
 """
 
-needs_tools = pytest.mark.skipif(
-    not can_build(), reason="building needs cmake, a C++ compiler and nanobind"
-)
+pytestmark = [pytest.mark.proof, pytest.mark.usefixtures("tools")]
+
+
+@pytest.fixture
+def tools() -> None:
+    if not can_build():
+        skip_or_fail("native", "building needs cmake, a C++ compiler and nanobind")
 
 
 def judge(module: Path, choice: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """The tests of the exact engine whose names match `choice`, on that module."""
     return run(
-        sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider", "-k", choice,
-        ROOT / "tests" / "engines" / "test_exact_engine.py", ROOT / "tests" / "engines" / "test_exact_misuse.py",
+        sys.executable, "-m", "pytest", "-q", "-x", "-s", "-p", "no:cacheprovider",
+        "-m", "not soak and not proof", "-k", choice,
+        *(ROOT / "tests" / "engines" / f"test_exact_{part}.py" for part in ("engine", "misuse")),
         MICROGPT_TEST_NATIVE=str(module), **environment,
     )  # fmt: skip
 
 
-@needs_tools
 @pytest.mark.parametrize("flag", ["-ffp-contract=fast", "-ffast-math"])
 def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(
     tmp_path: Path, flag: str
@@ -49,7 +55,6 @@ def test_a_build_that_fuses_or_reorders_is_caught_by_the_recorded_runs(
     assert "of step" in verdict.stdout or "after step" in verdict.stdout, verdict.stdout
 
 
-@needs_tools
 def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_sanitizers(
     tmp_path: Path,
 ) -> None:
@@ -74,7 +79,6 @@ def test_the_engines_own_tests_pass_under_address_and_undefined_behaviour_saniti
     assert "runtime error" not in said and "AddressSanitizer" not in said, said
 
 
-@needs_tools
 def test_without_a_compiler_the_package_is_built_without_the_module(tmp_path: Path) -> None:
     empty = tmp_path / "bin"
     empty.mkdir()
@@ -87,7 +91,6 @@ def test_without_a_compiler_the_package_is_built_without_the_module(tmp_path: Pa
     assert not list((tmp_path / "build").glob("_native*"))
 
 
-@needs_tools
 @pytest.mark.parametrize("isa,lanes,flags", [
     ("avx2", 4, ["-mavx2", "-mfma"]),
     ("avx512", 8, ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx2", "-mfma"]),
@@ -101,9 +104,12 @@ def test_vector_powers_equal_the_c_library_on_millions_of_numbers(
         pytest.skip(f"this processor or build has no {isa}")
     program = tmp_path / "powers"
     compiled = run(
-        "c++", "-std=gnu++20", "-O2", "-ffp-contract=off", "-fno-builtin-pow", "-fno-builtin-exp", "-Wno-psabi", *flags,
+        "c++", "-std=gnu++20", "-O2", "-ffp-contract=off", "-fno-builtin-pow", "-fno-builtin-exp",
+        "-Wno-psabi", *flags,
         f"-DMICROGPT_ISA={isa}", f"-DMICROGPT_LANES={lanes}", "-I", ROOT / "src" / "native",
-        ROOT / "tests" / "native" / "powers.cpp", ROOT / "src" / "native" / "engine.cpp", "-o", program,
+        ROOT / "tests" / "native" / "powers.cpp",
+        *(ROOT / "src" / "native" / f"{name}.cpp" for name in ("engine", "memory", "stop")),
+        "-o", program,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
     count = os.environ.get("MICROGPT_TEST_POWERS", "4000000")
@@ -113,16 +119,15 @@ def test_vector_powers_equal_the_c_library_on_millions_of_numbers(
     assert result.returncode == 0, result.stdout
 
 
-@needs_tools
 def test_an_instruction_sets_code_cannot_be_linked_into_anothers(tmp_path: Path) -> None:
-    """Inline functions of the standard library would be shared between objects, and any copy might win."""
+    """The linker keeps one copy of an inline function; it might be one for another processor."""
     nm = shutil.which("nm")
     if not nm:
         pytest.skip("nm is not installed")
     module = tmp_path / "isa.o"
     compiled = run(
-        "c++", "-std=gnu++20", "-O2", "-Wno-psabi", "-DMICROGPT_ISA=baseline", "-DMICROGPT_LANES=2", "-fPIC",
-        "-c", ROOT / "src" / "native" / "exact_isa.cpp", "-o", module,
+        "c++", "-std=gnu++20", "-O2", "-Wno-psabi", "-DMICROGPT_ISA=baseline", "-DMICROGPT_LANES=2",
+        "-fPIC", "-c", ROOT / "src" / "native" / "exact" / "isa.cpp", "-o", module,
     )  # fmt: skip
     assert compiled.returncode == 0, compiled.stderr
     lines = run(nm, "-C", "--defined-only", module).stdout.splitlines()
@@ -130,6 +135,6 @@ def test_an_instruction_sets_code_cannot_be_linked_into_anothers(tmp_path: Path)
     foreign = [
         name
         for name in weak
-        if "microgpt::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))
+        if "microgpt::exact::baseline::" not in name and not name.startswith(("typeinfo", "DW.ref"))
     ]
     assert foreign == []

@@ -1,5 +1,6 @@
-"""What presets add to the reference: weight decay, Muon, warm-up. Oracles: PyTorch's optimisers, singular values,
-the scalar engine for the fast one.
+"""What the presets add to the reference: weight decay, Muon, hidden inputs, warm-up, windows.
+
+Oracles: PyTorch's optimizers, singular values, and the scalar engine for the fast one.
 """
 
 from __future__ import annotations
@@ -13,17 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import need, skip_or_fail
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from zoo.base import DATA, changed
 
-from microgpt import MicroGPT, checkpoint, recipe, reference
+from microgpt import MicroGPT, checkpoint, recipe, reference, reference_recipe
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin
-from microgpt.engines import State, engine_class, muon, noise
+from microgpt.engines import State, engine_class
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, DataError
 from microgpt.recipes import PRESETS
-from microgpt.training import Session, learning_rate_at
+from microgpt.reference_recipe import hidden_inputs, learning_rate_at, orthogonalized
+from microgpt.training import Session
+from microgpt.verify.programs import Program, reference_program
+from microgpt.verify.verifier import Verifier, cases_for, render
 
 VOCAB = 5
 BATCH = [[4, 0, 1, 2, 4], [4, 3, 3, 4], [4, 0, 2, 4]]
@@ -42,17 +48,17 @@ def fresh(config: Config, seed: int = 1, std: float = 0.3) -> State:
 
 
 def require_fast() -> Any:
-    native = pytest.importorskip(
-        "microgpt._native", reason="the compiled module was not built: no C++ compiler"
+    native = need(
+        "microgpt._native", "native", "the compiled module was not built: no C++ compiler"
     )
     if not hasattr(native, "Fast"):
-        pytest.skip("the compiled module was built without the fast engine")
+        skip_or_fail("native", "the compiled module was built without the fast engine")
     return engine_class("fast")
 
 
 def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[list[float]]]:
     """The weights, matrix by matrix, after PyTorch's optimisers took these steps on the scalar engine's gradients."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = need("torch", "torch", "PyTorch is not installed")
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)
     weights = {
@@ -100,7 +106,7 @@ def test_weight_decay_is_adamws() -> None:
 
 
 def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = need("torch", "torch", "PyTorch is not installed")
     monkeypatch.setattr(
         torch.Tensor, "bfloat16", torch.Tensor.double
     )  # it orthogonalises in 8 bits; here in 53
@@ -110,6 +116,51 @@ def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert engine.steps([BATCH] * 3, rates, never).end == "done"
     expected = flattened(torch_steps(config, state, rates))
     assert list(engine.state().parameters) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+SMALL = {"n_layer": 2, "n_embd": 6, "n_head": 2, "batch_size": 3, "warmup": 2}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"muon": 0.95, "weight_decay": 0.1, "input_dropout": 0.3, "beta2": 0.995},
+        {"block_size": 3, "windows": True, "weight_decay": 0.2},
+    ],
+    ids=["good and best", "windows"],
+)
+def test_the_recipes_run_is_the_scalar_engines_training_bit_for_bit(
+    more: dict[str, float], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parameters, update = [], reference_recipe.update
+
+    def watched(weights: dict[str, Any], *rest: Any) -> None:
+        update(weights, *rest)
+        parameters.append(array("d", [p.data for p in reference.parameters_of(weights)]))
+
+    (tmp_path / "list.txt").write_text("\n".join(NAMES))
+    monkeypatch.setattr(reference_recipe, "update", watched)
+    reference_recipe.main(str(tmp_path / "list.txt"), SMALL | more, num_steps=4)
+    monkeypatch.undo()
+    config = Config(num_steps=4, **{"block_size": 5, **SMALL, **more})  # type: ignore[arg-type]
+    session = Session.start(config, Corpus(list(NAMES), Origin(("here",))), "scalar")
+    for block, expected in zip(session.run(never, every=1), parameters, strict=True):
+        assert len(block) == 1 and session.engine.state().parameters == expected
+
+
+def test_with_everything_switched_off_the_recipes_run_is_the_references() -> None:
+    source = Path(reference_recipe.__file__).read_text(encoding="utf-8")
+    off = 'settings={"batch_size": 1, "warmup": 0, "block_size": 16}, num_steps=1000'
+    program = Program("the recipe", changed(source, ("settings=GOOD, num_steps=1600", off)))
+    cases = cases_for([("twelve names", DATA)], steps=2)
+    verdict = Verifier(reference_program()).verify(program, cases)
+    assert verdict.answer == "same", render(verdict)
+
+
+def test_windows_are_the_pieces_that_training_takes() -> None:
+    tokens = list(range(12))
+    assert reference_recipe.windows(tokens, 5) == [tokens[:6], tokens[5:11], tokens[10:]]
+    assert reference_recipe.windows(tokens, 11) == reference_recipe.windows(tokens, 99) == [tokens]
 
 
 def test_without_decay_and_muon_every_bit_is_the_references() -> None:
@@ -136,20 +187,21 @@ def test_without_decay_and_muon_every_bit_is_the_references() -> None:
 def test_muons_direction_has_singular_values_near_one_and_the_matrixs_own_vectors(
     rows: int, columns: int
 ) -> None:
-    numpy = pytest.importorskip("numpy", reason="NumPy is not installed")
+    numpy = need("numpy", "sklearn", "NumPy is not installed")
     rng = random.Random(rows)
     matrix = [[rng.gauss(0, 1) for _ in range(columns)] for _ in range(rows)]
     u, values, vt = numpy.linalg.svd(numpy.array(matrix), full_matrices=False)
-    inner = u.T @ numpy.array(muon.direction(matrix)) @ vt.T
+    inner = u.T @ numpy.array(orthogonalized(matrix)) @ vt.T
     assert values.min() > 0.01 * values.max()
     assert abs(inner - numpy.diag(numpy.diag(inner))).max() < 1e-9
     assert 0.6 < numpy.diag(inner).min() <= numpy.diag(inner).max() < 1.25
 
 
 def test_muons_direction_of_nothing_is_nothing() -> None:
-    assert muon.direction([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) == [[0.0, 0.0]] * 3
+    assert orthogonalized([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]) == [[0.0, 0.0]] * 3
 
 
+@pytest.mark.proof
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
@@ -183,7 +235,7 @@ def test_the_fast_engine_updates_as_the_scalar_one(
     )
     from microgpt import _native as native
 
-    isa = data.draw(st.sampled_from(native.fast_isas()))
+    isa = data.draw(st.sampled_from(native.about()["isas"]))
     state = fresh(config, seed=n_layer)
     rates = [0.05, 0.02]
     true, found = ScalarEngine(config, VOCAB, state), fast(config, VOCAB, state, isa=isa)
@@ -194,7 +246,7 @@ def test_the_fast_engine_updates_as_the_scalar_one(
     )
     expected = true.state().parameters
     moved = math.dist(expected, state.parameters)
-    # Adam and Muon both divide a gradient by its own size: where it is nearly nothing, float32 knows its sign only.
+    # Adam and Muon divide a gradient by its size. Where it is tiny, float32 knows only its sign.
     assert math.dist(found.state().parameters, expected) < 0.01 * moved
 
 
@@ -209,9 +261,9 @@ def test_input_dropout_hides_its_share_never_the_first_and_depends_on_what_came_
 ) -> None:
     mark = 81
     tokens = [mark, *letters]
-    found = noise.inputs(tokens, mark, step, share)
+    found = hidden_inputs(tokens, mark, step, share)
     assert found[0] == mark and all(f in (mark, t) for f, t in zip(found, tokens, strict=True))
-    assert noise.inputs(tokens[:5], mark, step, share) == found[:5]
+    assert hidden_inputs(tokens[:5], mark, step, share) == found[:5]
     if share == 0:
         assert found == tokens
 
@@ -221,7 +273,7 @@ def test_input_dropout_hides_the_share_it_says() -> None:
     hidden = total = 0
     for step in range(300):
         tokens = [26, *(rng.randrange(26) for _ in range(10))]
-        hidden += noise.inputs(tokens, 26, step, 0.15).count(26) - 1
+        hidden += hidden_inputs(tokens, 26, step, 0.15).count(26) - 1
         total += 10
     assert hidden / total == pytest.approx(0.15, abs=0.02)
 
@@ -230,7 +282,7 @@ def test_the_exact_engine_refuses_what_it_does_not_do_and_auto_takes_the_fast_on
     require_fast()
     for change in ({"muon": 0.9}, {"weight_decay": 0.1}, {"input_dropout": 0.1}):
         config = Config(n_embd=4, n_head=2, block_size=4, **change)
-        with pytest.raises(ConfigError, match="trains as the reference does"):
+        with pytest.raises(ConfigError, match="trains without weight decay"):
             engine_class("exact")(config, VOCAB, fresh(config)).steps([BATCH], [0.1], never)
         assert engine_class("auto", config).name == "fast"
     assert engine_class("auto", Config()).name == "exact"
@@ -303,9 +355,16 @@ def test_a_resumed_run_of_a_recipe_equals_the_uninterrupted_one_bit_for_bit(engi
     if engine == "fast":
         require_fast()
     config = Config(
-        n_embd=8, n_head=2, block_size=5, num_steps=9, batch_size=3, muon=0.9, weight_decay=0.1, input_dropout=0.2,
+        n_embd=8,
+        n_head=2,
+        block_size=5,
+        num_steps=9,
+        batch_size=3,
         warmup=3,
-    )  # fmt: skip
+        muon=0.9,
+        weight_decay=0.1,
+        input_dropout=0.2,
+    )
     whole = Session.start(config, Corpus(list(NAMES), Origin(("here",))), engine)
     losses = [step.loss for block in whole.run(never) for step in block]
     broken = Session.start(config, Corpus(list(NAMES), Origin(("here",))), engine)

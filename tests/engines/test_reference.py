@@ -1,4 +1,4 @@
-"""The definition computes what the original script computes, and its gradients are the true ones."""
+"""The definition computes what the original script computes, and its gradients are derivatives."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from array import array
 from pathlib import Path
 
 import pytest
-from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, skip_or_fail, tokens_of
+from conftest import GOLDENS, NAMES, TINY_DOCUMENTS, golden, sizes, skip_or_fail, tokens_of
 
-from microgpt import reference
+from microgpt import reference, reference_recipe
 from microgpt.config import Config
 from microgpt.corpus import read
 from microgpt.engines import State
@@ -38,9 +38,10 @@ def run_golden(name: str, engine: str, steps: int) -> Session:
     return session
 
 
+@pytest.mark.parametrize("times", sizes(1, 10))
 @pytest.mark.parametrize("name", GOLDENS)
-def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str) -> None:
-    run_golden(name, "scalar", GOLDENS[name][1])
+def test_scalar_engine_equals_the_original_script_in_its_first_steps(name: str, times: int) -> None:
+    run_golden(name, "scalar", times * GOLDENS[name][1])
 
 
 @pytest.mark.soak
@@ -63,12 +64,13 @@ def test_reference_as_a_script_prints_the_original_scripts_first_lines() -> None
     ]
 
 
+@pytest.mark.proof
 def test_reference_run_with_few_steps_prints_the_original_scripts_stdout(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     expected = golden("two-layers")
     c = expected.config
-    reference.main(str(NAMES), c.n_layer, c.n_embd, c.n_head, c.block_size, c.num_steps)
+    reference.main(str(NAMES), c, c.num_steps)
     assert hashlib.sha256(capsys.readouterr().out.encode()).hexdigest() == expected.stdout_sha256
 
 
@@ -79,6 +81,7 @@ def test_reference_as_a_script_prints_the_original_scripts_whole_stdout() -> Non
     assert hashlib.sha256(output).hexdigest() == golden("us-names-2018").stdout_sha256
 
 
+@pytest.mark.proof
 def test_reference_prints_what_the_original_script_itself_prints_now(
     shared: Path, tmp_path: Path
 ) -> None:
@@ -103,8 +106,8 @@ def test_reference_imports_only_the_standard_library_and_does_nothing_when_impor
     imported = {
         name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names
     }
-    assert imported == {"math", "random", "sys"}
-    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    froms = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert (imported, froms) == ({"math", "random", "sys"}, {"typing"})
     output = subprocess.run(
         [sys.executable, "-c", "import microgpt.reference"], capture_output=True, check=True
     )
@@ -157,7 +160,7 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
     engine = random_engine(1, vocab_size)
     loss, gradients = engine.gradients(documents, lambda: False)
     base, h = engine.state(), 1e-5
-    for i in random.Random(2).sample(range(len(gradients)), 25):
+    for i in random.Random(2).sample(range(len(gradients)), 10):
         shifted = []
         for sign in (1, -1):
             parameters = base.parameters[:]
@@ -167,7 +170,8 @@ def test_gradients_of_the_whole_model_agree_with_central_finite_differences() ->
                     documents, lambda: False
                 )[0]
             )
-        # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h. Seen: 2e-10.
+        # Error of the difference: h^2 times a third derivative, and rounding of 1e-16 / h.
+        # The largest seen: 2e-10.
         assert gradients[i] == pytest.approx(
             (shifted[0] - shifted[1]) / (2 * h), rel=1e-6, abs=2e-9
         )
@@ -215,13 +219,34 @@ def test_a_batch_has_the_mean_loss_and_the_mean_gradient_of_its_documents() -> N
         )
 
 
+@pytest.mark.parametrize("name", ["reference", "reference_recipe"])
+def test_the_types_beside_a_definition_are_those_of_its_functions(name: str) -> None:
+    """The .pyi file names every function and class of the .py file, with the same arguments."""
+    definitions: list[dict[str, str]] = []
+    for suffix in (".py", ".pyi"):
+        text = Path(reference.__file__).with_name(name + suffix).read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        definitions.append(
+            {
+                node.name: " ".join(a.arg for a in node.args.args)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.FunctionDef) and not is_property(node)
+            }
+        )
+    assert definitions[0] == definitions[1]
+
+
+def is_property(node: ast.FunctionDef) -> bool:
+    return any(isinstance(d, ast.Name) and d.id == "property" for d in node.decorator_list)
+
+
 def test_batches_take_the_documents_in_order_and_begin_again_at_the_end() -> None:
-    assert [reference.batch_indices(step, 3, 7) for step in range(3)] == [
+    assert [reference_recipe.batch_indices(step, 3, 7) for step in range(3)] == [
         [0, 1, 2],
         [3, 4, 5],
         [6, 0, 1],
     ]
-    assert reference.batch_indices(0, 5, 2) == [0, 1, 0, 1, 0]
+    assert reference_recipe.batch_indices(0, 5, 2) == [0, 1, 0, 1, 0]
 
 
 def test_stop_ends_the_scalar_engines_gradients_and_trace() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from microgpt import MicroGPT, checkpoint, sampling
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin, windows
-from microgpt.engines.scalar import draw
+from microgpt.engines.base import draw
 from microgpt.errors import ConfigError
 from microgpt.randomness import Draws
 from microgpt.tokenizer import Tokenizer
@@ -107,6 +107,7 @@ def test_a_model_trained_with_windows_goes_on_past_its_block(
     assert max(map(len, expected)) == 30 and any(len(text) % 6 for text in expected)
 
 
+@pytest.mark.proof
 def test_lengths_asked_for_bound_a_string_past_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "LONGEST", 30)
     model = MicroGPT(**TINY, windows=True).fit(LONG)  # type: ignore[arg-type]

@@ -1,7 +1,8 @@
-"""The editions: each is what it claims to be, the ladder's rungs agree where they overlap, the ledger is up to date."""
+"""Each edition is what it claims to be, the ladder's rungs agree, the ledger is up to date."""
 
 from __future__ import annotations
 
+import importlib.resources
 import re
 import shutil
 import subprocess
@@ -9,23 +10,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import EDITIONS, HERE, SHARED, skip_or_fail
+from conftest import EDITIONS, HERE, SHARED, has_engine, skip_or_fail
 from zoo.base import DATA, changed, small_reference
 
 from microgpt import corpus
 from microgpt.cli import main
 from microgpt.journey import form, ledger, steps
 from microgpt.verify import gradients
+from microgpt.verify.cases import Settings, cases_for
 from microgpt.verify.programs import (
     Program,
-    Settings,
     command_program,
+    engine_program,
     python_program,
     reference_program,
 )
 from microgpt.verify.rewrite import with_settings
 from microgpt.verify.sandbox import Limits
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 LADDER = EDITIONS / "ladder"
 REFERENCE = reference_program().source
@@ -36,6 +39,26 @@ def verifier() -> Verifier:
     return Verifier(reference_program())
 
 
+ONE_SAMPLE = ("range(20)", "range(1)")  # sampling takes most of the time of a short run
+
+
+@pytest.fixture(scope="module")
+def brief_verifier() -> Verifier:
+    return Verifier(Program("the reference with one sample", changed(REFERENCE, ONE_SAMPLE)))
+
+
+@pytest.mark.parametrize("name", ledger.CERTIFIED)
+def test_one_step_and_one_sample_of_an_edition_are_the_references(
+    brief_verifier: Verifier, name: str
+) -> None:
+    source = changed((EDITIONS / name).read_text(encoding="utf-8"), ONE_SAMPLE)
+    cases = cases_for([("three names", b"al\nbo\nal\n")], steps=1)
+    verdict = brief_verifier.verify(Program(name, source), cases)
+    assert verdict.answer == "same", render(verdict)
+    assert verdict.cases[0].numbers > 7000
+
+
+@pytest.mark.proof
 @pytest.mark.parametrize("name", ledger.CERTIFIED)
 def test_an_edition_is_the_reference_bit_for_bit(verifier: Verifier, name: str) -> None:
     verdict = verifier.verify(
@@ -58,6 +81,7 @@ def test_all_editions_are_the_reference_over_whole_runs(data: str) -> None:
         assert verdict.answer == "same", render(verdict)
 
 
+@pytest.mark.proof
 def test_vectors_written_out_gradients_are_derivatives() -> None:
     found = gradients.check(python_program(str(EDITIONS / "vector.py")), DATA)
     assert found.right, gradients.render(found)
@@ -85,7 +109,14 @@ def small_verifier() -> Verifier:
     return Verifier(Program("the small reference", small_reference()))
 
 
-@pytest.mark.parametrize("idea", IDEAS, ids=lambda idea: idea.title)
+# Every eighth one; `make proof` runs the others.
+@pytest.mark.parametrize(
+    "idea",
+    [
+        pytest.param(idea, id=idea.title, marks=() if i % 8 == 0 else pytest.mark.proof)
+        for i, idea in enumerate(IDEAS)
+    ],
+)
 def test_every_recorded_idea_gets_the_verdict_it_is_recorded_with(
     small_verifier: Verifier, idea: steps.Idea
 ) -> None:
@@ -130,6 +161,16 @@ def node_program(arguments: str) -> Program:
     return command_program(f"{node} {EDITIONS / 'microgpt.js'} {arguments}")
 
 
+def test_the_javascript_edition_prints_what_the_exact_engine_prints() -> None:
+    if not has_engine("exact"):
+        skip_or_fail("native", "the exact engine is not installed")
+    verifier = Verifier(engine_program("exact"), "printed")
+    cases = cases_for([("twelve names", DATA)], steps=5)
+    verdict = verifier.verify(node_program("{data} {steps}"), cases)
+    assert verdict.answer == "same", render(verdict)
+
+
+@pytest.mark.proof
 def test_the_javascript_edition_prints_what_the_reference_prints() -> None:
     cases = cases_for([("twelve names", DATA)], steps=20)
     verdict = Verifier(reference_program(), "printed").verify(node_program("{data} {steps}"), cases)
@@ -183,12 +224,14 @@ def test_the_fourth_rungs_gradients_are_derivatives() -> None:
     assert gradients.check(python_program(str(LADDER / "4_perceptron.py")), DATA).right
 
 
+@pytest.mark.proof
 def test_the_fourth_rung_starts_where_the_third_one_does_and_learns_as_well() -> None:
     third, fourth = losses("3_autograd.py", 60), losses("4_perceptron.py", 60)
     assert fourth[0] == pytest.approx(third[0], abs=0.2)  # both begin at about log(vocabulary)
     assert sum(fourth[-12:]) < sum(fourth[:12])
 
 
+@pytest.mark.proof
 def test_the_fifth_rung_is_the_whole_model_and_only_steps_otherwise() -> None:
     fifth, sixth = losses("5_attention.py", 3), losses("6_gpt.py", 3)
     assert fifth[0] == sixth[0]
@@ -214,12 +257,23 @@ def test_an_edition_changed_since_its_certificate_makes_the_ledger_stale(tmp_pat
     assert any("LEDGER.md is not what would be written" in line for line in found)
 
 
+@pytest.fixture
+def small_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger measures against the small reference."""
+    original = Program("the small reference", small_reference())
+    monkeypatch.setattr(ledger, "reference_program", lambda python=sys.executable: original)
+
+
+@pytest.mark.usefixtures("small_ledger")
 def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) -> None:
-    (tmp_path / "short.py").write_text(REFERENCE)
-    (tmp_path / "golf.py").write_text(changed(REFERENCE, ("p.grad**2", "abs(p.grad)")))
+    (tmp_path / "short.py").write_text(small_reference())
+    (tmp_path / "golf.py").write_text(changed(small_reference(), ("p.grad**2", "abs(p.grad)")))
     version = ".".join(map(str, sys.version_info[:2]))
     found = ledger.measure(
-        tmp_path, cases_for([("two names", b"al\nbo\n")], steps=1), {version: sys.executable}
+        tmp_path,
+        cases_for([("two names", b"al\nbo\n")], steps=1),
+        {version: sys.executable},
+        only=["short.py", "golf.py"],
     )
     assert found["short.py"]["pythons"] == [version]
     assert found["golf.py"]["pythons"] == []
@@ -228,6 +282,7 @@ def test_the_ledger_certifies_what_is_the_same_and_nothing_else(tmp_path: Path) 
     )
 
 
+@pytest.mark.usefixtures("small_ledger")
 def test_without_node_the_ledger_says_that_the_script_is_not_certified(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -261,8 +316,31 @@ def test_measuring_one_edition_keeps_what_is_recorded_of_the_others(tmp_path: Pa
 
 def test_editions_run_as_plain_scripts(tmp_path: Path) -> None:
     (tmp_path / "input.txt").write_bytes(DATA)
-    golf = (EDITIONS / "golf.py").read_text().replace("S:=1000", "S:=2")
+    golf = changed((EDITIONS / "golf.py").read_text(), ("S:=1000", "S:=2"), ONE_SAMPLE)
     output = subprocess.run(
         [sys.executable, "-c", golf], cwd=tmp_path, capture_output=True, text=True, check=True
     ).stdout
-    assert output.count("sample") == 20 and "step    2 /    2 | loss" in output
+    assert output.count("sample") == 1 and "step    2 /    2 | loss" in output
+
+
+# ---- In the package ------------------------------------------------------------------------------
+
+
+def test_every_edition_comes_with_the_package() -> None:
+    folder = importlib.resources.files("microgpt") / "editions"
+    names = {*ledger.CERTIFIED, *ledger.TEACHING, *ledger.PRINTED, "LEDGER.md", "ledger.json"}
+    assert [name for name in names if not (folder / name).is_file()] == []
+
+
+def test_the_command_lists_the_editions_and_prints_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["journey", "editions"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    size = form.size_of((EDITIONS / "golf.py").read_text())
+    listed = {row[0]: row[1:] for row in rows}
+    assert listed["golf.py"][:2] == [str(size.lines), f"{size.bytes:,}"]
+    assert {*ledger.CERTIFIED, *ledger.PRINTED, *ledger.TEACHING} <= set(listed)
+    assert main(["journey", "editions", "golf"]) == 0
+    golf = (EDITIONS / "golf.py").read_text()
+    assert capsys.readouterr().out.rstrip("\n") == golf.rstrip("\n")
+    assert main(["journey", "editions", "no-such"]) == 66
+    assert "one of short.py" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The editions against the recordings of the original script: whole runs, every loss, every weight after every step.
+"""The editions against whole recorded runs of the original script: every loss, every weight.
 
 The recordings were made from the original at full precision, by another program than `verify`.
 """
@@ -12,7 +12,8 @@ import pytest
 from conftest import EDITIONS, SHARED
 
 from microgpt.journey import ledger
-from microgpt.verify.programs import Interest, Settings, python_program
+from microgpt.verify.cases import Settings
+from microgpt.verify.programs import Interest, python_program
 
 
 @pytest.mark.soak

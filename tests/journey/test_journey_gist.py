@@ -1,4 +1,4 @@
-"""`journey gist`: the folder, and publishing against a local server that speaks GitHub's REST API for gists."""
+"""`journey gist`: the folder, and publishing to a local server that speaks GitHub's API."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from zoo.base import DATA, changed, small_reference
 from zoo.wrong import STACK_WALK
 
 from microgpt.cli import main
+from microgpt.commands import journey as commands
 from microgpt.errors import ConfigError, DataError, MissingPartError
 from microgpt.journey.gist import Gist, prepare, publish
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program
-from microgpt.verify.verifier import Verifier, cases_for
+from microgpt.verify.verifier import Verifier
 
 PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding="utf-8"))[
     "operations"
@@ -29,7 +31,7 @@ PUBLISHED = json.loads((HERE / "data" / "github-gists.json").read_text(encoding=
 
 
 def json_schema(described: Any) -> Any:
-    """An OpenAPI 3.0 schema as JSON Schema: `nullable` is a type there. Names it does not describe are refused too."""
+    """An OpenAPI 3.0 schema as JSON Schema, which has no `nullable`. Unknown names are refused."""
     if isinstance(described, list):
         return [json_schema(one) for one in described]
     if not isinstance(described, dict):
@@ -188,32 +190,27 @@ def test_the_command_writes_a_folder_whose_program_runs_and_publishes_only_when_
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-    edition, folder = str(EDITIONS / "golf.py"), tmp_path / "gist"
-    flags = [
-        "journey",
-        "gist",
-        edition,
-        "-o",
-        str(folder),
-        "--steps",
-        "1",
-        "--api",
-        address(server),
-    ]
+    original = Program("the small reference", small_reference())
+    monkeypatch.setattr(commands, "reference_program", lambda: original)
+    edition, folder = tmp_path / "tiny.py", tmp_path / "gist"
+    edition.write_text(small_reference())
+    flags = ["journey", "gist", str(edition), "-o", str(folder), "--steps", "1"]
+    flags += ["--api", address(server)]
     assert main(flags) == 0
     assert server.requests == []
     readme = (folder / "README.md").read_text()
     assert "the same on 1 case" in readme and "SHA-256" in readme
-    source = (folder / "golf.py").read_text()
-    assert source == Path(edition).read_text()
+    assert (folder / "tiny.py").read_text() == edition.read_text()
     (folder / "input.txt").write_bytes(DATA)
-    short = source.replace("S:=1000", "S:=1")
-    assert (
-        "sample 20"
-        in subprocess.run(
-            [sys.executable, "-c", short], cwd=folder, capture_output=True, text=True
-        ).stdout
-    )
+    command = [sys.executable, "tiny.py"]
+    assert "sample 20" in subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
     capsys.readouterr()
     assert main([*flags, "--publish"]) == 0
     assert capsys.readouterr().out == "https://gist.example/id0\n"
+
+
+@pytest.mark.proof
+def test_an_edition_of_the_package_is_found_by_its_name(tmp_path: Path) -> None:
+    assert main(["journey", "gist", "golf", "-o", str(tmp_path / "gist"), "--steps", "1"]) == 0
+    golf = (EDITIONS / "golf.py").read_bytes()
+    assert (tmp_path / "gist" / "golf.py").read_bytes() == golf

@@ -1,4 +1,4 @@
-"""Documents and tokens (promises R11, R12): what the script's own expression reads, or an error that says where.
+"""Documents and tokens (promises R11, R12): those of the script, or an error that says where.
 
 Oracles: that expression itself, Python's csv and json writers, bytes written out by hand.
 """
@@ -80,7 +80,8 @@ def test_a_character_outside_the_alphabet_is_named_with_its_place():
     assert "character 3 of 'ab\\x1bc'" in str(raised.value)
 
 
-# ---- R11: the matrix ------------------------------------------------------------------------------
+# ---- R11: the matrix
+# ------------------------------------------------------------------------------
 
 FAMILY = "\N{MAN}\u200d\N{WOMAN}\u200d\N{GIRL}"
 READS = {
@@ -207,7 +208,8 @@ def test_standard_input_may_be_a_pipe_and_closed_is_an_input_error(tmp_path, mon
         corpus.read(["-"])
 
 
-# ---- large and odd lists --------------------------------------------------------------------------
+# ---- large and odd lists
+# --------------------------------------------------------------------------
 
 
 def test_a_line_of_10_mb_costs_about_a_second_at_most(tmp_path):
@@ -252,10 +254,11 @@ def test_documents_of_one_letter_one_document_and_long_ones_are_learned():
 
 def test_nothing_left_to_train_on_is_a_config_error():
     with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 documents leaves nothing"):
-        session(["anna"], val=0.5)
+        session(["anna"], held_out=0.5)
 
 
-# ---- iterables and columns ------------------------------------------------------------------------
+# ---- iterables and columns
+# ------------------------------------------------------------------------
 
 
 def test_a_string_or_other_things_than_strings_are_type_errors():

@@ -1,4 +1,4 @@
-"""The one writer and the one reader (promises R2, R4, R8): old or new, never torn, nothing left behind.
+"""Reading and writing files (promises R2, R4, R8): old or new, never torn, nothing left behind.
 
 Every system call of a save is failed and killed in turn. Power loss: see test_power_loss.py.
 """
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import sizes
 from helpers import NAMES, NEW, OLD, TINY_FLAGS, Watched, in_child, start
 
 from microgpt import cli, files
@@ -41,7 +42,7 @@ class Failing(Watched):
 
 
 class Killing(Watched):
-    """The process dies right before the call of this number, which is right after the one before."""
+    """The process dies right before the call with this number."""
 
     def __init__(self, at):
         super().__init__()
@@ -68,7 +69,8 @@ def target(tmp_path: Path) -> Path:
     return path
 
 
-# ---- R2: an error or a kill at every call ---------------------------------------------------------
+# ---- R2: an error or a kill at every call
+# ---------------------------------------------------------
 
 
 @pytest.mark.parametrize("forever", [False, True], ids=["once", "for-ever"])
@@ -109,7 +111,8 @@ def test_a_kill_at_any_call_leaves_old_or_new_and_the_next_save_cleans_up(target
     assert contents == sorted(contents, key=lambda content: content == NEW), "new, then old again"
 
 
-# ---- R4: no room, no permission -------------------------------------------------------------------
+# ---- R4: no room, no permission
+# -------------------------------------------------------------------
 
 
 def test_a_full_disk_keeps_the_old_file_and_says_what_is_missing(tmp_path):
@@ -184,7 +187,8 @@ def test_a_read_only_folder_is_a_permission_error(target):
     assert target.read_bytes() == OLD
 
 
-# ---- what may stand where a file is to be ---------------------------------------------------------
+# ---- what may stand where a file is to be
+# ---------------------------------------------------------
 
 
 def test_links_are_followed_and_a_private_file_stays_private(target):
@@ -247,7 +251,8 @@ def test_a_file_larger_than_memory_is_an_input_error(tmp_path):
         files.read(huge)
 
 
-# ---- R8: locks, readers ---------------------------------------------------------------------------
+# ---- R8: locks, readers
+# ---------------------------------------------------------------------------
 
 
 def test_the_second_trainer_exits_75_naming_the_first_and_a_killed_one_holds_nothing(
@@ -286,7 +291,7 @@ def test_a_lock_excludes_this_process_too_and_names_the_path(target):
         assert target.with_name(".model.lock").read_text() == str(os.getpid())
 
 
-@pytest.mark.parametrize("loads", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("loads", sizes(100, 1_000, 10_000))
 def test_readers_beside_a_writer_never_see_a_torn_file(target, loads):
     versions = [bytes([byte]) * 200_000 for byte in (1, 2)]
     files.save(target, versions[0])

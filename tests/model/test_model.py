@@ -156,6 +156,7 @@ def test_a_pickled_model_of_a_file_knows_the_training_list_as_the_loaded_one_doe
         pickle.loads(early).sample(1, novel=True)
 
 
+@pytest.mark.proof
 def test_cross_validation_in_other_processes_brings_trained_models_back() -> None:
     try:
         from sklearn.base import clone

@@ -1,7 +1,7 @@
-"""A save survives the loss of power (promise R3): the old file or the new one, the new one when the save has returned.
+"""A save survives a power loss (promise R3): old or new, and new once the save has returned.
 
-Simulated from the writer's recorded system calls: no power is cut. Every fsync is left out in turn, to
-see that the check would notice.
+Simulated from the writer's recorded system calls: no power is cut. Every fsync is left out in turn,
+to see that the check would notice.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from microgpt import files
 
 
 class Recording(Watched):
-    """Real calls, kept as what they do to a disk; the fsync of number `forgotten` is not done at all."""
+    """Real calls, recorded as what they do to a disk; fsync number `forgotten` is left out."""
 
     def __init__(self, forgotten: int = -1):
         super().__init__()
@@ -52,7 +52,7 @@ def data_states(pending: list[bytes]) -> Iterator[bytes]:
 
 
 def disk_states(events: list[tuple], path: str, old: bytes | None) -> Iterator[bytes | None]:
-    """Contents of `path` (None: no such file) that a disk may show after a power loss following `events`.
+    """Contents of `path` that a disk may show if power fails after `events`; None: no file.
 
     Pessimistic: names and data reach the disk independently, only fsync orders them; of the names'
     changes since the folder was last synced any subset, in order, may have happened.
@@ -90,7 +90,7 @@ def disk_states(events: list[tuple], path: str, old: bytes | None) -> Iterator[b
 
 
 def power_losses(path: Path, old: bytes | None, forgotten: int = -1) -> tuple[int, list[str], int]:
-    """Save once, cut the power after each call; how many states, what is wrong with them, how many fsyncs."""
+    """Save once, cut the power after each call: number of states, faults, number of fsyncs."""
     path.unlink(missing_ok=True)
     if old is not None:
         path.write_bytes(old)
@@ -103,7 +103,8 @@ def power_losses(path: Path, old: bytes | None, forgotten: int = -1) -> tuple[in
             states += 1
             if content != NEW and (done or content != old):
                 bad.append(
-                    f"after {n} of {len(system.events)} calls: {content[:40] if content else content!r}"
+                    f"after {n} of {len(system.events)} calls: "
+                    f"{content[:40] if content else content!r}"
                 )
     return states, bad, system.syncs
 

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microgpt import MicroGPT, reference
-from microgpt.engines.scalar import ScalarEngine, draw, truncate
+from microgpt.engines.base import draw, truncate
+from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, DataError
 from microgpt.randomness import Draws
 
@@ -25,12 +26,10 @@ def model() -> MicroGPT:
 
 def test_samples_are_those_of_the_reference_with_the_same_seed(model: MicroGPT) -> None:
     engine = ScalarEngine(model.config_, model.tokenizer_.vocab_size, model.engine_.state())
-    rng, c = random.Random(9), model.config_
+    rng = random.Random(9)
     expected = [
         model.tokenizer_.decode(
-            reference.sample(
-                engine._weights, c.n_layer, c.n_head, c.block_size, model.tokenizer_.bos, 0.8, rng
-            )
+            reference.sample(engine._weights, model.config_, model.tokenizer_.bos, 0.8, rng)
         )
         for _ in range(30)
     ]

@@ -23,13 +23,14 @@ def model() -> MicroGPT:
 def test_probabilities_of_all_strings_sum_to_one(model: MicroGPT) -> None:
     block_size = model.config_.block_size
     letters = model.tokenizer_.alphabet
-    # Strings that fill the block are cut before their end mark: they stand for all that go on from there.
+    # Strings that fill the block are cut before their end mark: they stand for all that go on from
+    # there.
     everything = [
         "".join(text)
         for n in range(block_size + 1)
         for text in itertools.product(letters, repeat=n)
     ]
-    found = list(score(model.engine_, model.tokenizer_, model.config_, everything, lambda: False))
+    found = list(score(model.gpt_, everything, lambda: False))
     assert math.fsum(math.exp(one.log_probability) for one in found) == pytest.approx(
         1.0, abs=1e-12
     )
@@ -45,7 +46,7 @@ def test_a_score_is_the_reference_loss_of_the_string(model: MicroGPT) -> None:
     for text in ("ab", "cab", "", "abcab"):
         tokens = reference.encode(text, list(model.tokenizer_.alphabet))
         n = min(model.config_.block_size, len(tokens) - 1)
-        loss = reference.document_loss(tokens, weights, 1, TINY["n_head"], TINY["block_size"]).data
+        loss = reference.document_loss(tokens[:-1], tokens[1:], weights, model.config_).data
         assert model.score_samples([text])[0] == pytest.approx(-loss * n, rel=1e-14)
 
 

@@ -36,14 +36,14 @@ def finish(session: Session, steps: int | None = None) -> list[float]:
     at=st.integers(0, TINY["num_steps"]),
     batch_size=st.integers(1, 3),
     seed=st.integers(0, 2**32),
-    val=st.sampled_from([0.0, 0.3]),
+    held_out=st.sampled_from([0.0, 0.3]),
 )
 def test_a_resumed_run_equals_the_uninterrupted_one_bit_for_bit(
-    at: int, batch_size: int, seed: int, val: float
+    at: int, batch_size: int, seed: int, held_out: float
 ) -> None:
-    whole = start(batch_size=batch_size, seed=seed, val=val)
+    whole = start(batch_size=batch_size, seed=seed, held_out=held_out)
     losses = finish(whole)
-    broken = start(batch_size=batch_size, seed=seed, val=val)
+    broken = start(batch_size=batch_size, seed=seed, held_out=held_out)
     first = finish(broken, at)
     stored = checkpoint.from_bytes(checkpoint.to_bytes(broken.checkpoint()))
     resumed = Session.resume(stored, Corpus(list(TINY_DOCUMENTS), HERE), "auto")
@@ -103,7 +103,7 @@ def test_fit_iter_yields_every_step_and_leaves_a_usable_model_in_between() -> No
 
 
 def test_held_out_documents_are_never_trained_on() -> None:
-    session = start(val=0.25, num_steps=50)
+    session = start(held_out=0.25, num_steps=50)
     assert len(session.held_out) == 2
     trained = {document for step in range(50) for document in session.batch(step)}
     assert sorted([*trained, *session.held_out]) == sorted(TINY_DOCUMENTS)
@@ -111,7 +111,7 @@ def test_held_out_documents_are_never_trained_on() -> None:
 
 def test_a_share_that_leaves_nothing_to_train_on_is_refused() -> None:
     with pytest.raises(ConfigError, match="leaves nothing to train on"):
-        Session.start(Config(**TINY, val=0.9), Corpus(["only"], HERE), "auto")
+        Session.start(Config(**TINY, held_out=0.9), Corpus(["only"], HERE), "auto")
 
 
 def test_block_size_auto_fits_the_longest_document_and_its_end_mark() -> None:

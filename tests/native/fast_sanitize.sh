@@ -15,12 +15,18 @@ compile() { # NAME SOURCE FLAGS...
     ${CXX:-g++} $flags "$@" -c "$source" -o "$out/$name.o"
     objects="$objects $out/$name.o"
 }
-compile baseline "$native/fast_baseline.cpp"
+kernels() { # NAME FLAGS...
+    name=$1
+    shift
+    compile "fast_$name" "$native/fast/isa.cpp" "-DMICROGPT_ISA=$name" "$@"
+}
+kernels baseline
 if [ "$(uname -m)" = x86_64 ]; then
-    compile avx2 "$native/fast_avx2.cpp" -mavx2 -mfma
-    compile avx512 "$native/fast_avx512.cpp" -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma
+    kernels avx2 -mavx2 -mfma
+    kernels avx512 -mavx512f -mavx512dq -mavx512vl -mavx512bw -mfma
 fi
-for name in model engine score; do compile $name "$native/fast_$name.cpp"; done
+for name in cpu engine memory sampling stop; do compile $name "$native/$name.cpp"; done
+for name in engine score weights; do compile "fast_own_$name" "$native/fast/$name.cpp"; done
 compile driver "$here/fast_driver.cpp"
 ${CXX:-g++} $flags $objects -o "$out/driver" -pthread
 "$out/driver"

@@ -5,28 +5,28 @@
 #include <cstdio>
 #include <cstdlib>
 
-#include "adam.hpp"
-#include "probe.hpp"
+#include "exact/adam.hpp"
+#include "exact/probe.hpp"
 
 namespace microgpt {
 extern const SystemLibm system_libm{std::exp, std::log, std::pow};
 }
 
 using namespace microgpt;
-using namespace microgpt::MICROGPT_ISA;
+using namespace microgpt::exact::MICROGPT_ISA;
 
 int main(int, char** arguments) {
     const long rounds = std::atol(arguments[1]) / lanes;
-    Spread spread;
+    SplitMix random;
     long doubtful = 0;
     for (long n = 0; n < rounds; n++) {
         Vec shifted, x;
         for (int i = 0; i < lanes; i++) {
-            shifted[i] = spread.within(-40, 0);
+            shifted[i] = random.within(-40, 0);
             // Near a middle of two roots every other time: squares of numbers with 54 bits.
-            const double root = 1 + static_cast<double>(spread.next() >> 12) * 0x1p-52;
+            const double root = 1 + static_cast<double>(random.next() >> 12) * 0x1p-52;
             const double square = n % 2 ? std::fma(root, root, root * 0x1p-53)
-                                        : root * std::exp2(spread.within(-60, 40));
+                                        : root * std::exp2(random.within(-60, 40));
             x[i] = square;
         }
         if (!same(vector_exp(shifted), system_exp(shifted))) return std::puts("exp differs"), 1;

@@ -75,6 +75,7 @@ def test_module_samples_scores_and_predicts_as_the_model(folder: Path) -> None:
     assert all(f" {name}" in types for name in found["exports"])
 
 
+@pytest.mark.proof
 def test_page_opens_with_the_model_offline_and_runs_no_string_of_it(folder: Path) -> None:
     model, path = trained(folder, [*HOSTILE, *TINY_DOCUMENTS], block_size=16)
     output = folder / "model.html"

@@ -17,7 +17,8 @@ from microgpt import MicroGPT, corpus, ngrams, reference
 from microgpt.config import Config
 from microgpt.engines import State, engine_class
 from microgpt.randomness import Draws
-from microgpt.reference import batch_indices, learning_rate_at
+from microgpt.reference import learning_rate_at
+from microgpt.reference_recipe import batch_indices
 from microgpt.tokenizer import Tokenizer
 
 SHAPES = [

@@ -19,9 +19,12 @@ from microgpt.config import Config
 from microgpt.engines import State, engine_class
 from microgpt.page import assembly
 from microgpt.randomness import Draws
+from microgpt.reference_recipe import batch_indices
 from microgpt.tokenizer import Tokenizer
 
 LIMIT = 60 * 1024  # bytes of page without lists and model
+pytestmark = pytest.mark.proof
+
 READY = "!!(window.microgpt && window.microgpt.busy === false && window.microgpt.lines['uniform'])"
 HOSTILE = [
     "</script><script>window.hit=1</script>",
@@ -214,9 +217,7 @@ def test_own_list_with_unicode_trains_and_its_samples_are_pythons(visit: Visit) 
     )
     engine = engine_class("scalar")(config, tokenizer.vocab_size, start)
     batches = [
-        [tokenizer.encode(documents[i])]
-        for step in range(40)
-        for i in reference.batch_indices(step, 1, 8)
+        [tokenizer.encode(documents[i])] for step in range(40) for i in batch_indices(step, 1, 8)
     ]
     losses = engine.steps(
         batches, [reference.learning_rate_at(s, 40, 0.01) for s in range(40)], lambda: False
@@ -251,7 +252,7 @@ def test_another_shape_redraws_every_matrix_under_its_own_name(visit: Visit) -> 
     for name, value in {"num_steps": 5, "n_layer": 2, "n_embd": 8}.items():
         visit(f"document.getElementById('{name}').value = {value}")
     visit.paste("anna\notto\nbob\n")
-    sizes = reference.shapes(6, 2, 8, 16)
+    sizes = reference.shapes(6, reference.GPTConfig(n_layer=2, n_embd=8))
     shown = visit(
         "[...document.querySelectorAll('#matrices .tag')]"
         ".map((tag) => tag.textContent.split(',')[0])"

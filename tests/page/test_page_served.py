@@ -18,6 +18,7 @@ except ImportError:
     skip_or_fail("serve", "the serve extra is not installed")
 
 
+@pytest.mark.proof
 def test_served_page_shows_the_model_and_asks_for_nothing_else(tmp_path: Path) -> None:
     source = tmp_path / "list.txt"
     source.write_text("\n".join(TINY_DOCUMENTS))

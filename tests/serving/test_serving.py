@@ -98,7 +98,7 @@ def test_train_takes_a_preset_and_what_it_sets_can_be_overridden(here: Live) -> 
 
 def test_a_training_request_knows_every_setting_but_val_with_its_default() -> None:
     defaults = {name: field.default for name, field in TrainRequest.model_fields.items()}
-    settings = {name: value for name, value in Config().to_dict().items() if name != "val"}
+    settings = {name: value for name, value in Config().to_dict().items() if name != "held_out"}
     assert settings.items() <= defaults.items()
     assert set(defaults) - set(settings) == {"documents", "preset"}
 
@@ -236,6 +236,7 @@ def test_two_hosts_are_refused(here: Live) -> None:
     assert answer.split()[1] in (b"400", b"421")
 
 
+@pytest.mark.proof
 def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -> None:
     from functools import partial
     from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -262,8 +263,9 @@ def test_a_page_of_another_port_reaches_no_handler(here: Live, tmp_path: Path) -
       found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, headers })));
       found.push(await say(fetch(`${target}/v1/score`, { method: "POST", body, mode: "no-cors" })));
       found.push(await say(fetch(`${target}/healthz`)));
-      const event = (node, names) => new Promise((resolve) =>
-        names.forEach((name) => node.addEventListener(name, () => resolve(name))));
+      const event = (node, names) => new Promise((resolve) => {
+        names.forEach((name) => node.addEventListener(name, () => resolve(name)));
+      });
       const image = new Image();
       image.src = `${target}/healthz`;
       found.push(await event(image, ["load", "error"]));

@@ -11,9 +11,9 @@ DATA = (
 )
 OTHER_DATA = b"ann\nbo\nchloe\nann\ndora\neve\nfay\ngil\nhal\n"
 _SMALLER = (
-    ("n_embd=16", "n_embd=4"),
-    ("n_head=4", "n_head=2"),
-    ("block_size=16", "block_size=8"),
+    ("n_embd: int = 16", "n_embd: int = 4"),
+    ("n_head: int = 4", "n_head: int = 2"),
+    ("block_size: int = 16", "block_size: int = 8"),
     ("num_steps=1000", "num_steps=6"),
 )
 

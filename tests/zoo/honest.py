@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from .wrong import ADAM, UPDATE, Change
 
+STEP_LINE = 'f"step {step + 1:4d} / {num_steps:4d} | loss {loss.data:.4f}"'
+
 HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
     ("nothing changed", ()),
     (
@@ -11,8 +13,8 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
         (
             ("    parameters = parameters_of(weights)\n", "    knobs = parameters_of(weights)\n"),
             (
-                "header_lines(len(documents), vocab_size, len(parameters))",
-                "header_lines(len(documents), vocab_size, len(knobs))",
+                "num params: {len(parameters)}",
+                "num params: {len(knobs)}",
             ),
             (
                 "    m, v = [0.0] * len(parameters), [0.0] * len(parameters)\n",
@@ -46,8 +48,8 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
         (
             (UPDATE, ""),
             (
-                "        print(step_line(step, num_steps, loss.data))\n",
-                "        print(step_line(step, num_steps, loss.data))\n" + UPDATE,
+                f"        print({STEP_LINE})\n",
+                f"        print({STEP_LINE})\n" + UPDATE,
             ),
         ),
     ),
@@ -55,8 +57,8 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
         "loss formatted by %",
         (
             (
-                'f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"',
-                '"step %4d / %4d | loss %.4f" % (step + 1, num_steps, loss)',
+                STEP_LINE,
+                '"step %4d / %4d | loss %.4f" % (step + 1, num_steps, loss.data)',
             ),
         ),
     ),
@@ -64,18 +66,21 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
         "loss formatted by str.format",
         (
             (
-                'f"step {step + 1:4d} / {num_steps:4d} | loss {loss:.4f}"',
-                '"step {:4d} / {:4d} | loss {:.4f}".format(step + 1, num_steps, loss)',
+                STEP_LINE,
+                '"step {:4d} / {:4d} | loss {:.4f}".format(step + 1, num_steps, loss.data)',
             ),
         ),
     ),
-    ("loss formatted by format", (('| loss {loss:.4f}"', '| loss " + format(loss, ".4f")'),)),
+    (
+        "loss formatted by format",
+        (('| loss {loss.data:.4f}"', '| loss " + format(loss.data, ".4f")'),),
+    ),
     (
         "written to stdout without print",
         (
             (
-                "        print(step_line(step, num_steps, loss.data))\n",
-                "        sys.stdout.write(step_line(step, num_steps, loss.data) + '\\n')\n",
+                f"        print({STEP_LINE})\n",
+                f"        sys.stdout.write({STEP_LINE} + '\\n')\n",
             ),
         ),
     ),
@@ -159,7 +164,7 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
                     seen.add(value)
                     stack.append((value, iter(value.inputs)))
                     break
-            else:  # all inputs are in the order already
+            else:  # every input is in the order already
                 order.append(node)
                 stack.pop()
 """,

@@ -28,7 +28,7 @@ STACK_WALK = (
                     seen.add(value)
                     stack.append((value, iter(value.inputs)))
                     break
-            else:  # all inputs are in the order already
+            else:  # every input is in the order already
                 order.append(node)
                 stack.pop()
         self.grad = 1
@@ -50,6 +50,11 @@ STACK_WALK = (
 )
 ADAM = "p.data -= rate * m_hat / (v_hat**0.5 + eps)"
 UPDATE = "        adam(parameters, m, v, step, learning_rate_at(step, num_steps, 0.01))\n"
+ATTENTION_OUT = '        x = linear(mixed, weights[layer + "attn_wo"])  # (C, C) times (C) -> (C)\n'
+PERCEPTRON_OUT = (
+    '        x = linear(hidden, weights[layer + "mlp_fc2"])  # (C, 4C) times (4C) -> (C)\n'
+)
+SAMPLES_TITLE = '    print("\\n--- inference (new, hallucinated names) ---")\n'
 DIRECT_GRADIENT = "value.grad += local_grad * node.grad"
 DRAW = "{\n        name: [[Value(rng.gauss(0, std))"
 
@@ -104,7 +109,7 @@ WRONG = (
         "power rule forgets the exponent",
         "gradients",
         1,
-        ("(exponent * self.data ** (exponent - 1),)", "(self.data ** (exponent - 1),)"),
+        ("(n * self.data ** (n - 1),)", "(self.data ** (n - 1),)"),
     ),
     _a(
         "exp's derivative off by one part in 2**52",
@@ -130,8 +135,8 @@ WRONG = (
         "losses",
         1,
         (
-            'x = [a + b for a, b in zip(linear(mixed, weights[layer + "attn_wo"]), residual)]',
-            'x = linear(mixed, weights[layer + "attn_wo"])',
+            ATTENTION_OUT + "        x = [a + b for a, b in zip(x, residual)]  # (C)\n",
+            ATTENTION_OUT,
         ),
     ),
     _a(
@@ -139,8 +144,8 @@ WRONG = (
         "losses",
         1,
         (
-            'x = [a + b for a, b in zip(linear(hidden, weights[layer + "mlp_fc2"]), residual)]',
-            'x = linear(hidden, weights[layer + "mlp_fc2"])',
+            PERCEPTRON_OUT + "        x = [a + b for a, b in zip(x, residual)]  # (C)\n",
+            PERCEPTRON_OUT,
         ),
     ),
     _a(
@@ -153,7 +158,7 @@ WRONG = (
         "no norm of the embedding",
         "losses",
         1,
-        ("    x = rmsnorm(x)\n    head_dim", "    head_dim"),
+        ("    x = rmsnorm(x)  # (C)\n    for", "    for"),
     ),
     _a("norm's epsilon", "losses", 1, ("mean_square + 1e-5", "mean_square + 1e-6")),
     _a(
@@ -170,7 +175,10 @@ WRONG = (
         "one head only sees the first half",
         "losses",
         1,
-        ("range(0, len(x), head_dim)", "range(0, len(x) - head_dim + 1, head_dim - 1)"),
+        (
+            "range(0, config.n_embd, head_dim)",
+            "range(0, config.n_embd - head_dim + 1, head_dim - 1)",
+        ),
     ),
     _a("positions not encoded", "losses", 1, ('weights["wpe"][position])]', 'weights["wpe"][0])]')),
     _a(
@@ -259,7 +267,10 @@ WRONG = (
         "mean of the loss by a division",
         "losses",
         None,
-        ("return (1 / n) * sum(losses)", "return sum(losses) / n * 1.0000000000000002"),
+        (
+            "return (1 / len(losses)) * sum(losses)",
+            "return sum(losses) / len(losses) * 1.0000000000000002",
+        ),
     ),
     _a(
         "end mark never learnt",
@@ -296,8 +307,8 @@ WRONG = (
         "losses",
         None,
         (
-            "print(step_line(step, num_steps, loss.data))",
-            "print(step_line(step, num_steps, float(f'{loss.data:.15g}')))",
+            "loss {loss.data:.4f}",
+            "loss {float(f'{loss.data:.15g}'):.4f}",
         ),
     ),
     _a(
@@ -305,15 +316,15 @@ WRONG = (
         "stderr",
         None,
         (
-            "    print(SAMPLES_TITLE)\n",
-            "    print(SAMPLES_TITLE)\n    print('done', file=sys.stderr)\n",
+            SAMPLES_TITLE,
+            SAMPLES_TITLE + "    print('done', file=sys.stderr)\n",
         ),
     ),
     _a(
         "one space more on stdout",
         "stdout",
         None,
-        ("sample {index + 1:2d}:", "sample {index + 1:3d}:"),
+        ("sample {i + 1:2d}:", "sample {i + 1:3d}:"),
     ),
     _a("19 samples", "stdout", None, ("for i in range(20)", "for i in range(19)")),
     _a(
@@ -326,7 +337,7 @@ WRONG = (
         "a coin tossed before sampling",
         "stdout",
         None,
-        ("    print(SAMPLES_TITLE)\n", "    print(SAMPLES_TITLE)\n    rng.random()\n"),
+        (SAMPLES_TITLE, SAMPLES_TITLE + "    rng.random()\n"),
     ),
     _a(
         "exit status 3",

@@ -34,7 +34,7 @@ def evaluate(args: Namespace, face: Face) -> int:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model_path), source, args, face)
     else:
-        args.val = _share(args)
+        args.held_out = _share(args)
         session = Session.start(
             config_from(args, source.documents), source, args.engine, args.threads
         )
@@ -44,7 +44,7 @@ def evaluate(args: Namespace, face: Face) -> int:
     counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
     seen = sys.maxsize if config.windows else config.block_size
     losses = counts.losses(map(encode, session.held_out), seen)
-    found = scoring.evaluate(session.engine, session.tokenizer, config, session.held_out, never)
+    found = scoring.evaluate(session.gpt, session.held_out, never)
     losses["microgpt"] = found.loss
     face.say(
         f"{found.documents:,} documents held out, {found.tokens:,} tokens; {len(session.documents):,} to count in"
@@ -80,21 +80,21 @@ def _session_of(
     """A trained model over a list: its own split if it held out part of this list, else one made now."""
     data = checkpoint.data
     same = source.fingerprint() == data.fingerprint
-    if same and not checkpoint.config.val:
+    if same and not checkpoint.config.held_out:
         face.say(
             "the model was trained on this whole list: its loss here is no measure of new strings"
         )
-    if same and checkpoint.config.val and args.holdout is not None:
+    if same and checkpoint.config.held_out and args.holdout is not None:
         raise ConfigError(
-            f"the model held out {checkpoint.config.val:g} of this list when it was trained, and is measured on that",
+            f"the model held out {checkpoint.config.held_out:g} of this list when it was trained, and is measured on that",
             where="option --holdout",
             fix="leave it out",
         )
-    if not (same and checkpoint.config.val):
-        values = checkpoint.config.to_dict() | {"val": _share(args)}
+    if not (same and checkpoint.config.held_out):
+        values = checkpoint.config.to_dict() | {"held_out": _share(args)}
         checkpoint.config = Config.from_dict(values)
         checkpoint.data = checkpoints.Data.of(source)
-    session = Session.resume(checkpoint, source, args.engine, args.threads)
+    session = Session.measure(checkpoint, source, args.engine, args.threads)
     if not same:
         _tell_known(data, session.held_out, face)
     return session

@@ -29,6 +29,8 @@ def info(args: Namespace, face: Face) -> int:
             "step": checkpoint.state.step,
             "parameters": len(checkpoint.state.parameters),
             "alphabet": "".join(checkpoint.tokenizer.alphabet),
+            "weights_sha256": checkpoint.weights_sha256(),
+            "made_by": asdict(checkpoint.made_by),
             "data": asdict(checkpoint.data),
             "config": checkpoint.config.to_dict(),
         }

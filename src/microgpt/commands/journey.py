@@ -12,19 +12,20 @@ from pathlib import Path
 from .. import corpus, files
 from ..errors import DataError, quote
 from ..journey import analyze as analysis
+from ..journey import editions as shipped
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
+from ..verify.cases import Case, cases_for
 from ..verify.programs import python_program, reference_program
-from ..verify.verifier import Case, Verifier, cases_for
+from ..verify.verifier import Verifier
 from . import Face
 
 
 def journey(args: Namespace, face: Face) -> int:
     """One stage of the journey."""
-    return {"analyze": analyze, "ledger": ledger, "gist": gist, "remind": remind}[args.stage](
-        args, face
-    )
+    stages = {"analyze": analyze, "editions": editions, "ledger": ledger}
+    return {**stages, "gist": gist, "remind": remind}[args.stage](args, face)
 
 
 def analyze(args: Namespace, face: Face) -> int:
@@ -44,9 +45,16 @@ def analyze(args: Namespace, face: Face) -> int:
     return 0
 
 
+def editions(args: Namespace, face: Face) -> int:
+    """All editions as a table, or the text of the one that is named."""
+    text = shipped.source_of(args.name) if args.name else shipped.listing()
+    face.data(text.rstrip("\n"))
+    return 0
+
+
 def ledger(args: Namespace, face: Face) -> int:
     """Exit code 1 with --check where something is stale."""
-    editions, docs = Path(args.editions), Path(args.docs)
+    editions, docs = Path(args.editions or shipped.FOLDER), Path(args.docs)
     if args.check:
         found = ledgers.stale(editions, docs)
         for line in found:
@@ -66,8 +74,9 @@ def ledger(args: Namespace, face: Face) -> int:
 
 def gist(args: Namespace, face: Face) -> int:
     """Writes the folder; publishes only with --publish."""
-    edition = Path(args.edition)
-    verdict = Verifier(reference_program()).verify(python_program(args.edition), _cases(args.steps))
+    given = Path(args.edition)
+    edition = given if given.suffix and given.exists() else shipped.path_of(args.edition)
+    verdict = Verifier(reference_program()).verify(python_program(str(edition)), _cases(args.steps))
     ready = gists.prepare(edition, verdict)
     folder = Path(args.output or f"gist-{edition.stem}")
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +92,7 @@ def gist(args: Namespace, face: Face) -> int:
 
 def remind(args: Namespace, face: Face) -> int:
     """Once, regularly, or by the user's timer."""
-    editions = Path(args.editions)
+    editions = Path(args.editions or shipped.FOLDER)
     state = Path(args.state) if args.state else reminders.default_state()
     change = args.install or args.uninstall
     if change:

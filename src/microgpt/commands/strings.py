@@ -62,9 +62,7 @@ def score(args: Namespace, face: Face) -> int:
     known = (
         [text for text in texts if model.tokenizer_.knows(text)] if args.unk == "skip" else texts
     )
-    found: Iterable[scoring.Score] = scoring.score(
-        model.engine_, model.tokenizer_, model.config_, known, never
-    )
+    found: Iterable[scoring.Score] = scoring.score(model.gpt_, known, never)
     unit = 1 / math.log(2) if args.bits else 1.0
 
     def points(one: scoring.Score) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import checkpoint as checkpoints
-from .. import corpus, files, reference, scoring
+from .. import corpus, files, scoring
 from ..config import Config
 from ..errors import ConfigError, MicrogptError, StorageError
 from ..progress import progress
@@ -133,7 +133,8 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
     vocab_size, config = session.tokenizer.vocab_size, session.config
     count = config.parameter_count(vocab_size)
     if args.transcript:
-        face.data("\n".join(reference.header_lines(session.data.documents, vocab_size, count)))
+        documents = session.data.documents
+        face.data(f"num docs: {documents}\nvocab size: {vocab_size}\nnum params: {count}")
     face.say(
         f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
@@ -172,7 +173,7 @@ def _train(
                 recorder.update(block, session.engine)
                 if args.transcript:
                     for step in block:
-                        face.data(reference.step_line(step.step - 1, num_steps, step.loss))
+                        face.data(f"step {step.step:4d} / {num_steps:4d} | loss {step.loss:.4f}")
                 bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
@@ -196,9 +197,7 @@ def _train(
         return INTERRUPTED[signal.Signals(interrupt.received)]
     face.say(f"saved {saved}")
     if session.held_out:
-        found = scoring.evaluate(
-            session.engine, session.tokenizer, session.config, session.held_out, never
-        )
+        found = scoring.evaluate(session.gpt, session.held_out, never)
         face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")
     return 0
 
@@ -206,18 +205,10 @@ def _train(
 def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face) -> None:
     """The reference's samples: its coins follow its weights. Those that stand in the list are dimmed."""
     if args.transcript:
-        face.data(reference.SAMPLES_TITLE)
-    found = sample(
-        session.engine,
-        session.tokenizer,
-        session.config,
-        args.samples,
-        wanted,
-        session.draws,
-        never,
-    )
+        face.data("\n--- inference (new, hallucinated names) ---")
+    found = sample(session.gpt, args.samples, wanted, session.draws, never)
     known = frozenset(session.documents) if face.out.on else frozenset()
     for i, text in enumerate(found):
         shown = face.shown(text)
-        line = reference.sample_line(i, shown) if args.transcript else shown
+        line = f"sample {i + 1:2d}: {shown}" if args.transcript else shown
         face.data(face.out.dim(line) if text in known else line)

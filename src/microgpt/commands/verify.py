@@ -12,9 +12,11 @@ from ..config import check_range
 from ..errors import ConfigError
 from ..journey import form
 from ..verify import exported, gradients, programs
+from ..verify.cases import cases_for
 from ..verify.programs import Program
 from ..verify.sandbox import Limits
-from ..verify.verifier import Verdict, Verifier, cases_for, render
+from ..verify.verdict import Verdict, render
+from ..verify.verifier import Verifier
 from . import Face
 
 

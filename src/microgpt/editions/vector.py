@@ -1,10 +1,12 @@
-"""The same GPT with NumPy and its backward pass written out, for readers who want the equations.
+"""The same GPT in NumPy with its backward pass written out, for readers who want the equations.
 
     python vector.py            reads input.txt, one document a line, as microgpt.py does
 
-Vectors run over outputs; every sum keeps the reference's order, term by term, so all numbers are the same bit for bit.
-That rules out matrix products, whose order of addition is nobody's promise. One layer; no automatic gradients.
-Letters: t position, j feature, o output, u earlier position, h head. d<name> is the loss's derivative by <name>.
+Vectors run over outputs. Every sum keeps the reference's order, term by term, so all numbers are
+the same, bit for bit. Matrix products would not do: nobody promises their order of addition. There
+is one layer, and no automatic gradient.
+Letters: t position, j feature, o output, u earlier position, h head. d<name> is the derivative of
+the loss with respect to <name>.
 """
 
 import math
@@ -17,7 +19,7 @@ head_dim = n_embd // n_head
 num_steps = 1000
 learning_rate, beta1, beta2, eps_adam = 0.01, 0.85, 0.99, 1e-8
 
-# NumPy's own exp and power may differ from the C library's in the last bit, depending on the processor.
+# On some processors NumPy's own exp and power differ from the C library's in the last bit.
 exp, power = np.frompyfunc(math.exp, 1, 1), np.frompyfunc(math.pow, 2, 1)
 
 
@@ -54,13 +56,16 @@ def rmsnorm(x):
 
 
 def rmsnorm_backward(dx, dy, x, scale, ms):
-    """Adds to dx: scale dy[j], then x[j] g twice, g = (1/d) (-1/2 ms**-3/2) sum over j of x[j] dy[j]."""
+    """Adds to dx: scale dy[j], then x[j] g twice.
+
+    g = (1/d) (-1/2 ms**-3/2) sum over j of x[j] dy[j].
+    """
     ds = fold((x * dy)[::-1])
     g = (1 / len(x)) * ((-0.5 * math.pow(ms, -1.5)) * ds)
     return dx + scale * dy + x * g + x * g
 
 
-# ---- Data and weights: one vector of parameters, and matrices that look into it -------------------
+# ---- Data and weights: one vector of parameters, and matrices that look into it ------------------
 
 random.seed(42)
 documents = [line.strip() for line in open("input.txt", encoding="utf-8") if line.strip()]
@@ -88,11 +93,11 @@ w, dw = matrices(parameters), matrices(gradients)
 print(f"num docs: {len(documents)}\nvocab size: {vocab_size}\nnum params: {count}")
 
 
-# ---- Forward: one position at a time, everything kept for the way back -----------------------------
+# ---- Forward: one position at a time, everything kept for the way back --------------------------
 
 
 def forward(token, t, past):
-    """Logits at position t; appends this position's intermediate results to the list of past ones."""
+    """Logits at position t; appends the intermediate results of this position to the past ones."""
     p = {"token": token, "emb": w["wte"][token] + w["wpe"][t]}
     p["x0"], p["scale0"], p["ms0"] = rmsnorm(p["emb"])
     p["n1"], p["scale1"], p["ms1"] = rmsnorm(p["x0"])
@@ -119,11 +124,11 @@ def forward(token, t, past):
     return linear(p["x2"], w["lm_head"])
 
 
-# ---- Backward: the positions from last to first ----------------------------------------------------
+# ---- Backward: the positions from last to first --------------------------------------------------
 
 
 def backward(past, t, y, n):
-    """Adds position t's share to the gradients of all matrices, and to dk, dv of the positions up to t."""
+    """Adds what position t gives to the gradients of all matrices, and to dk, dv up to t."""
     p = past[t]
     # Loss -log(probability of y) / n through the output softmax: only y's probability is in it.
     probabilities, e, total = p["output"]
@@ -170,7 +175,7 @@ def attention_backward(past, t, dmixed):
             [w[f"attn_w{letter}"][o] * p[f"d{letter}"][o] for o in range(n_embd)[head]]
             for letter in "qkv"
         )
-        # The first position meets k and q only in products k[o] q[o], so there their rows take turns.
+        # The first position has k and q only in products k[o] q[o]: there their rows take turns.
         pairs = [*zip(q, k)] if t == 0 else []
         rest = [row for pair in pairs for row in pair] or [*q, *k]
         dn1 = fold([dn1, *v[::-1], *rest[::-1]])

@@ -17,10 +17,13 @@ from . import Generated, Run, State, Stop, Tokens, Trace
 class CompiledEngine:
     """Arguments and results: see `Engine`."""
 
-    def __init__(
-        self, native: _native.Exact | _native.Fast, config: Config, vocab_size: int
-    ) -> None:
+    def __init__(self, native: _native.Engine, config: Config, vocab_size: int) -> None:
         self._native, self._config, self._vocab_size = native, config, vocab_size
+
+    @property
+    def instruction_set(self) -> str:
+        """Of this model's code, for example "avx2"."""
+        return self._native.instruction_set
 
     def state(self) -> State:
         parameters, m, v = self._zeros(), self._zeros(), self._zeros()
@@ -42,11 +45,11 @@ class CompiledEngine:
         return self._native.log_probabilities(documents, stop)
 
     def trace(self, tokens: Tokens, stop: Stop) -> Trace:
-        found = self._native.trace(tokens, stop)
-        if found is None:
+        trace = self._native.trace(tokens, stop)
+        if trace is None:
             raise StoppedError
-        positions = max(0, min(self._config.block_size, len(tokens) - 1))
-        probabilities, weights = found
+        probabilities, weights = trace
+        positions = len(probabilities) // (8 * self._vocab_size)
         rows = range(1, positions + 1)
         attention = iter(_rows(weights, [*rows] * self._config.n_head * self._config.n_layer, stop))
         return Trace(
@@ -76,7 +79,7 @@ class CompiledEngine:
 
 
 def _rows(numbers: bytes, lengths: list[int], stop: Stop) -> Iterator[list[float]]:
-    """Float64 numbers as rows of these lengths: millions in a large model's attention, so `stop` is asked too."""
+    """Float64 numbers as rows of these lengths. Large models have millions: it asks `stop`."""
     flat, at = array("d", numbers), 0
     for length in lengths:
         if stop():

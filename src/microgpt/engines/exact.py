@@ -1,6 +1,7 @@
 """The compiled float64 engine: every bit as `scalar` computes it, some ten thousand times faster.
 
-A wrapper of `microgpt._native.Exact` that fulfils the contract; the arithmetic is in src/native/exact.hpp.
+A wrapper of `microgpt._native.Exact` that fulfils the contract; the arithmetic is in
+src/native/exact/.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from .compiled import CompiledEngine
 class ExactEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
-    A token id outside the vocabulary, and a state of another model's size, are a ValueError.
-    isa: instruction set, one of `_native.about()["isas"]`; without one MICROGPT_ISA, or the best.
-    libm: "system" to call exp, log and pow one by one.
+    isa: an instruction set, one of `_native.about()["isas"]`; without one MICROGPT_ISA's, or the
+    best. libm: "system" to call the C library's exp, log and pow one by one. Neither changes a bit.
+    threads: this engine uses one.
     """
 
     name = "exact"
+    bound = 0.0  # the same bits as scalar, in everything that it computes
 
     def __init__(
         self,
@@ -35,41 +37,37 @@ class ExactEngine(CompiledEngine):
         libm: str | None = None,
     ) -> None:
         native = _native.Exact(
-            config.n_layer,
-            config.n_embd,
-            config.n_head,
-            config.block_size,
+            config,
             vocab_size,
-            config.beta1,
-            config.beta2,
-            config.eps_adam,
             state.parameters,
             state.m,
             state.v,
             state.step,
-            isa=isa or instruction_set(_native.about()["isas"]) or None,
+            isa=isa or instruction_set(_native.about()["isas"]),
             libm=libm,
         )
         super().__init__(native, config, vocab_size)
+
+    @classmethod
+    def supports(cls, config: Config) -> bool:
+        """Plain Adam, as in the reference."""
+        return config.plain
+
+    @classmethod
+    def about(cls) -> str:
+        """Instruction set, and how it computes exp, log and pow."""
+        native = _native.about()
+        isa = instruction_set(native["isas"]) or native["isa"]
+        libm = "vector forms that equal it" if native["libm"] == "vector" else "its own functions"
+        return f"compiled for {isa}; exp, log and pow of this libm by {libm}"
 
     def steps(
         self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
     ) -> Run:
         if not self._config.plain:
             raise ConfigError(
-                "the exact engine trains as the reference does, without weight decay, input dropout and Muon",
+                "the engine exact trains without weight decay, input dropout and Muon",
                 where="option engine",
                 fix="engine fast",
             )
         return super().steps(batches, learning_rates, stop)
-
-
-def about() -> str:
-    """What the engine runs on."""
-    found = _native.about()
-    isa = instruction_set(found["isas"]) or found["isa"]
-    libm = "vector forms that equal it" if found["libm"] == "vector" else "its own functions"
-    return f"compiled for {isa}; exp, log and pow of this libm by {libm}"
-
-
-ENGINE = ExactEngine

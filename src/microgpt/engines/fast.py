@@ -1,7 +1,8 @@
 """The compiled float32 engine: batches, SIMD, threads; within float32's rounding of `scalar`.
 
-A wrapper of `microgpt._native.Fast` that fulfils the contract; the arithmetic is in src/native/fast.hpp.
-Not for proofs: its last bits depend on the instruction set (never on the number of threads).
+A wrapper of `microgpt._native.Fast` that fulfils the contract; the arithmetic is in
+src/native/fast/. Not for proofs: its last bits depend on the instruction set (never on the
+number of threads).
 """
 
 from __future__ import annotations
@@ -18,44 +19,39 @@ if not hasattr(_native, "Fast"):
 class FastEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
-    A token id outside the vocabulary, and a state of another model's size, are a ValueError.
-    threads: 0 for one, or for all cores where a step is large enough to gain by it; results are the same.
-    isa: instruction set, one of `_native.fast_isas()`; empty for MICROGPT_ISA or the best.
+    threads: the maximum number; 0: the engine chooses, one, or all cores where an update is large
+    enough to gain by them. Results do not depend on it.
+    isa: an instruction set, one of `_native.about()["isas"]`; "" for MICROGPT_ISA's, or the best.
     """
 
     name = "fast"
+    bound = 1e-4
 
     def __init__(
         self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = ""
     ) -> None:
         native = _native.Fast(
-            config.n_layer,
-            config.n_embd,
-            config.n_head,
-            config.block_size,
+            config,
             vocab_size,
-            config.beta1,
-            config.beta2,
-            config.eps_adam,
-            config.weight_decay,
-            config.input_dropout,
-            config.muon,
             state.parameters,
             state.m,
             state.v,
             state.step,
             threads,
-            isa or instruction_set(_native.fast_isas()),
+            isa or instruction_set(_native.about()["isas"]),
         )
         super().__init__(native, config, vocab_size)
+        self.instruction_set = native.isa
 
+    @classmethod
+    def supports(cls, config: Config) -> bool:
+        """Every configuration."""
+        return True
 
-def about() -> str:
-    """What the engine runs on."""
-    known = _native.fast_isas()
-    isa = instruction_set(known) or known[0]
-    also = f" (also {', '.join(name for name in known if name != isa)})" if known[1:] else ""
-    return f"compiled for {isa}{also}; one thread, or all cores where a step gains by it"
-
-
-ENGINE = FastEngine
+    @classmethod
+    def about(cls) -> str:
+        """Instruction set and threads."""
+        known = _native.about()["isas"]
+        isa = instruction_set(known) or known[0]
+        also = f" (also {', '.join(name for name in known if name != isa)})" if known[1:] else ""
+        return f"compiled for {isa}{also}; one thread, or all cores where a step gains by it"

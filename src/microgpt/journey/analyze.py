@@ -1,9 +1,9 @@
-"""What repeats in a program: families of functions, statements and expressions of one shape, and what they would save.
+"""What repeats in a program: families of functions, statements and expressions of one shape.
 
-Members of a family are anti-unified: what they share is the skeleton, what differs becomes a numbered hole
-(Plotkin 1970, Reynolds 1970). Savings are honest: the helper's own lines count, so many a family saves nothing or
-costs lines, and the report says so. It changes nothing, and it does not know whether an abstraction would be right:
-`verify` does.
+Members of a family are anti-unified (Plotkin 1970, Reynolds 1970): what they share is the skeleton,
+and each place where they differ becomes a numbered hole. A family tells what an abstraction would
+save. The helper's own lines count, so many a family saves nothing or costs lines. Whether the
+abstraction would be right is not known here; `verify` tells.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from typing import Any
 
 from .syntax import Tree, parse
 
-ALIKE = 0.6  # share of leaves that two members of a family of functions or statements must have in common
-SMALLEST = {
-    "functions": 5,
-    "statements": 4,
-    "expressions": 8,
-}  # leaves of a member; smaller ones are noise
+# Share of leaves that two members of a family of functions or statements must have in common.
+ALIKE = 0.6
+# Leaves of the smallest member worth reporting.
+SMALLEST = {"functions": 5, "statements": 4, "expressions": 8}
 STATEMENTS = {
     "Assign",
     "AugAssign",
@@ -43,15 +41,15 @@ EXPRESSIONS = {
     "GeneratorExp",
     "Comparison",
     "IfExp",
-    "Subscript",
 }
+EXPRESSIONS |= {"Subscript"}
 BLOCKS = {"IndentedBlock", "Module"}
 MOST_FAMILIES = 40  # of one coarse shape that a tree is compared with; keeps large files quick
 
 
 @dataclass(frozen=True)
 class Place:
-    """A member: where it stands, its name if it is a function, and what fills the holes there."""
+    """A member: its lines, its name if it is a function, and what fills the holes there."""
 
     line: int
     end_line: int
@@ -61,18 +59,15 @@ class Place:
 
 @dataclass(frozen=True)
 class Family:
-    """Members of one shape. skeleton: the first member's text with its holes as ‹1›, ‹2›...
+    """Members of one shape."""
 
-    lines_now: that the members take; lines_after: with a helper, its lines counted. tokens: likewise, of leaves.
-    """
-
-    kind: str
+    kind: str  # functions, statements, expressions or twins
     places: tuple[Place, ...]
-    skeleton: str
-    way: str
-    lines_now: int
-    lines_after: int
-    tokens_now: int
+    skeleton: str  # the first member's text with its holes as ‹1›, ‹2›...
+    way: str  # how to abstract: a helper, a loop, a function
+    lines_now: int  # that the members take
+    lines_after: int  # with the abstraction, its own lines counted
+    tokens_now: int  # likewise, in leaves of the syntax tree
     tokens_after: int
 
     @property
@@ -93,19 +88,19 @@ Blocks = dict[int, tuple[Tree, int]]  # id of a statement -> its block, and its 
 
 @dataclass
 class Skeleton:
-    """What some trees share. holes: for each hole, its occurrences, each the trees that fill it, one a member."""
+    """What some trees share, and where they differ."""
 
     members: list[Tree]
-    holes: list[list[list[Tree]]]
+    holes: list[list[list[Tree]]]  # [hole][occurrence][member]: the tree that fills it there
 
     @property
     def shared(self) -> int:
-        """Leaves of the first member that follow from the skeleton: all but each hole's first occurrence."""
+        """Leaves that follow from the skeleton: all but those of each hole's first occurrence."""
         return self.members[0].size - sum(hole[0][0].size for hole in self.holes)
 
 
 def anti_unify(members: Sequence[Tree]) -> Skeleton:
-    """The least general skeleton of trees; places where the same trees meet again are one hole."""
+    """The least general skeleton of trees. Where the same trees meet again, it is the same hole."""
     holes: dict[tuple[str, ...], list[list[Tree]]] = {}
 
     def descend(trees: Sequence[Tree]) -> None:
@@ -126,7 +121,10 @@ def anti_unify(members: Sequence[Tree]) -> Skeleton:
 
 
 def grouped(trees: Iterable[Tree]) -> list[Skeleton]:
-    """Families among trees of one coarse shape: each joins the first whose skeleton stays ALIKE with it in."""
+    """Families among trees of one coarse shape.
+
+    Each tree joins the first family whose skeleton keeps a share ALIKE of the leaves with it.
+    """
     families: list[list[Tree]] = []
     for tree in trees:
         for family in families[-MOST_FAMILIES:]:
@@ -145,7 +143,7 @@ def grouped(trees: Iterable[Tree]) -> list[Skeleton]:
 
 
 def find(source: str, name: str = "the program") -> list[Family]:
-    """All families, most lines saved first, then most tokens. Raises DataError where this is not Python."""
+    """All families: those that save most lines first, then most tokens. DataError: not Python."""
     root = parse(source, name)
     blocks = {
         id(child): (block, i)
@@ -231,7 +229,7 @@ def _family(kind: str, skeleton: Skeleton, source: str, blocks: Blocks) -> Famil
 
 
 def _way(kind: str, members: Sequence[Tree], now: int, blocks: Blocks) -> tuple[str, int]:
-    """How to abstract, and the lines that takes: the helper's own, one for each member, and every docstring."""
+    """How to abstract, and the lines after: the helper's, one for each member, all docstrings."""
     count = len(members)
     docs = [_docstring_lines(t) for t in members]
     height = max(t.end_line - t.line + 1 - doc for t, doc in zip(members, docs))
@@ -267,24 +265,30 @@ def _loops(members: Sequence[Tree], blocks: Blocks) -> bool:
 
 
 def _twins(families: Sequence[Family]) -> list[Family]:
-    """Families whose members alternate within a few lines: one thing done twice, statement by statement."""
-    found = []
-    for i, one in enumerate(families):
-        for two in families[i + 1 :]:
-            if len(one.places) != len(two.places) or len(one.places) > 4:
+    """Pairs of families whose members alternate within a few lines: one thing done twice."""
+    twins = []
+    for i, family in enumerate(families):
+        for other in families[i + 1 :]:
+            count = len(family.places)
+            if count != len(other.places) or count > 4:
                 continue
-            lines = sorted(p.line for family in (one, two) for p in family.places)
-            if lines[-1] - lines[0] < 2 * len(lines) and one.places[0].line != two.places[0].line:
-                count, now = len(one.places), one.lines_now + two.lines_now
-                height = (one.lines_now + two.lines_now) // count
-                text = f"{one.skeleton}\n{two.skeleton}"
-                places = tuple(sorted((*one.places, *two.places), key=lambda p: p.line))
-                tokens = (one.tokens_now + two.tokens_now, one.tokens_after + two.tokens_after)
-                after = 1 + height + count
-                found.append(
-                    Family("twins", places, text, "a helper called for each", now, after, *tokens)
+            places = tuple(sorted((*family.places, *other.places), key=lambda p: p.line))
+            near = places[-1].line - places[0].line < 2 * len(places)
+            if near and family.places[0].line != other.places[0].line:
+                lines_now = family.lines_now + other.lines_now
+                twins.append(
+                    Family(
+                        "twins",
+                        places,
+                        f"{family.skeleton}\n{other.skeleton}",
+                        "a helper called for each",
+                        lines_now,
+                        1 + lines_now // count + count,
+                        family.tokens_now + other.tokens_now,
+                        family.tokens_after + other.tokens_after,
+                    )
                 )
-    return found
+    return twins
 
 
 def _distinct(families: Sequence[Family]) -> list[Family]:
@@ -309,9 +313,11 @@ def _name_of(tree: Tree) -> str:
 
 
 def _with_holes(source: str, skeleton: Skeleton) -> str:
-    """The first member's text with ‹1›, ‹2›... for its holes; holes that fill nothing there are left out."""
+    """The first member's text with ‹1›, ‹2›... for its holes, except those that are empty there."""
     numbered = [
-        (found[0], number) for number, hole in enumerate(skeleton.holes, 1) for found in hole
+        (occurrence[0], number)
+        for number, hole in enumerate(skeleton.holes, 1)
+        for occurrence in hole
     ]
     member = skeleton.members[0]
     text, at = "", member.start

@@ -1,7 +1,7 @@
-"""An edition as a folder ready to be published, and, when told to, as a GitHub gist.
+"""An edition as a folder ready to be published and, on request, as a GitHub gist.
 
-The folder holds the edition, a README with its certificate, and how to verify it. Publishing needs a token from the
-environment and is done only by `publish`; nothing here is sent by itself. REST API of gists, version 2022-11-28.
+The folder holds the edition and a README with its certificate and how to verify it. Only `publish`
+sends anything, and it needs a token from the environment. REST API of gists, version 2022-11-28.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from ..errors import ConfigError, DataError, MissingPartError, quote
-from ..verify.verifier import Verdict, render
+from ..verify.verdict import Verdict, render
 from .form import size_of
 
 TOKEN = "GITHUB_TOKEN"  # the variable's name
@@ -33,7 +33,7 @@ class Gist:
 
 
 def prepare(edition: Path, verdict: Verdict) -> Gist:
-    """The edition with its certificate. DataError where the verdict is not "same": such a gist would claim too much."""
+    """The edition with its certificate. DataError where the verdict is not "same"."""
     if verdict.answer != "same":
         raise DataError(
             f"{edition.name} is not shown to be the same as {verdict.original}",
@@ -45,7 +45,7 @@ def prepare(edition: Path, verdict: Verdict) -> Gist:
     readme = f"""# {edition.name}
 
 The whole of a tiny GPT in {size.lines} lines ({size.code_lines} of code), {size.bytes:,} bytes.
-It reads `input.txt`, one document a line, trains, and prints twenty new ones:
+It reads `input.txt`, one document a line, trains on it, and prints twenty samples:
 
     python {edition.name}
 
@@ -60,8 +60,8 @@ SHA-256 of {edition.name}: `{hashlib.sha256(source.encode()).hexdigest()}`
     pip install microgpt-exact
     microgpt verify {edition.name} --steps 20
 
-`verify` runs both programs and compares every loss, every weight after every step and the output, bit for bit. It says
-"the same on these cases", which is what was looked at, and not a proof.
+`verify` runs both programs. It compares every loss, every weight after every step and the
+output, bit for bit. The answer "the same on N cases" says what was compared; it is not a proof.
 """
     description = f"microgpt: {edition.name}, {size.lines} lines, level {verdict.level}"
     return Gist(description, {edition.name: source, "README.md": readme})
@@ -70,7 +70,11 @@ SHA-256 of {edition.name}: `{hashlib.sha256(source.encode()).hexdigest()}`
 def publish(
     gist: Gist, api: str, environment: Mapping[str, str], update: str = "", secret: bool = False
 ) -> str:
-    """Create a gist, or change the one with that id; its address. Raises MissingPartError without a token."""
+    """Create a gist, or change the one with the id `update`; returns its address.
+
+    Raises MissingPartError without a token, ConfigError for an address that is not https, DataError
+    where the server refuses.
+    """
     token = environment.get(TOKEN, "")
     if not token:
         raise MissingPartError(
@@ -109,7 +113,7 @@ def publish(
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the token elsewhere."""
+    """Follows no redirect: it would carry the token to another server."""
 
     def redirect_request(self, *_: Any) -> None:
         return None
@@ -118,8 +122,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _send(request: urllib.request.Request, token: str) -> dict[str, Any]:
     try:
         with urllib.request.build_opener(_NoRedirect).open(request, timeout=TIMEOUT) as response:
-            found: dict[str, Any] = json.loads(response.read(1 << 22))
-            return found
+            answer: dict[str, Any] = json.loads(response.read(1 << 22))
+            return answer
     except urllib.error.HTTPError as error:
         said = error.read(2000).decode(errors="replace").replace(token, "***")
         fix = {

@@ -1,7 +1,8 @@
-"""What the editions weigh and what they are certified for: LEDGER.md and the tables in the docs, all generated.
+"""What the editions weigh and what they are certified for: LEDGER.md and the tables in the docs.
 
-Sizes are counted from the files each time. Times, memory and verdicts are measured by `microgpt journey ledger`, kept
-in ledger.json beside the SHA-256 of the edition they belong to; a check fails when anything no longer fits.
+All of it is generated. Sizes are counted from the files each time. Times, memory and verdicts are
+measured by `microgpt journey ledger` and kept in ledger.json, beside the SHA-256 of the edition
+that they belong to. `stale` says what no longer fits.
 """
 
 from __future__ import annotations
@@ -21,35 +22,30 @@ from pathlib import Path
 from typing import Any
 
 from .. import files, reference
+from ..verify.cases import Case, Settings
 from ..verify.compare import LEVELS
-from ..verify.programs import Program, Settings, command_program, python_program, reference_program
-from ..verify.verifier import Case, Verifier
+from ..verify.programs import Program, command_program, python_program, reference_program
+from ..verify.verifier import Verifier
 from . import steps
 from .form import Size, script_size_of, size_of
 
-CERTIFIED = (
-    "short.py",
-    "vector.py",
-    "golf.py",
-    "ladder/6_gpt.py",
-)  # claim to be the reference, bit for bit
-TEACHING = tuple(
-    f"ladder/{name}.py"
-    for name in ("1_counts", "2_gradient", "3_autograd", "4_perceptron", "5_attention")
-)
+# These claim to be the reference, bit for bit.
+CERTIFIED = ("short.py", "vector.py", "golf.py", "ladder/6_gpt.py")
+_RUNGS = ("1_counts", "2_gradient", "3_autograd", "4_perceptron", "5_attention")
+TEACHING = tuple(f"ladder/{name}.py" for name in _RUNGS)
 PRINTED = ("microgpt.js",)  # claim to print what the reference prints; run by node
-FEW, MANY = 5, 25  # steps of the two runs whose difference gives seconds a step
+FEW, MANY = 5, 25  # steps of the two runs whose difference gives the seconds a step
 _MARK = re.compile(r"(<!-- ledger:(\w+) -->\n).*?(<!-- /ledger -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One edition: its size counted now, and what was measured of this very text, {} where nothing was."""
+    """One edition."""
 
     name: str
-    size: Size
+    size: Size  # counted now
     sha256: str
-    measured: Mapping[str, Any]
+    measured: Mapping[str, Any]  # of this very text; {} where nothing was
 
 
 def _source(folder: Path, name: str) -> str:
@@ -61,22 +57,23 @@ def _source(folder: Path, name: str) -> str:
 def entries(folder: Path) -> list[Entry]:
     """The reference and all editions that exist, with what ledger.json knows of them."""
     known = recorded(folder)
-    found = []
+    listed = []
     for name in ("reference.py", *CERTIFIED, *PRINTED, *TEACHING):
         if name == "reference.py" or (folder / name).exists():
             source = _source(folder, name)
             digest = hashlib.sha256(source.encode()).hexdigest()
-            about = known.get(name, {})
+            measured = known.get(name, {})
+            measured = measured if measured.get("sha256") == digest else {}
             size = script_size_of(source) if name in PRINTED else size_of(source)
-            found.append(Entry(name, size, digest, about if about.get("sha256") == digest else {}))
-    return found
+            listed.append(Entry(name, size, digest, measured))
+    return listed
 
 
 def recorded(folder: Path) -> dict[str, Any]:
     """What ledger.json holds, {} where there is none."""
     path = folder / "ledger.json"
-    found: dict[str, Any] = json.loads(files.read(path)) if path.exists() else {}
-    return found
+    content: dict[str, Any] = json.loads(files.read(path)) if path.exists() else {}
+    return content
 
 
 # ---- Measuring -----------------------------------------------------------------------------------
@@ -91,53 +88,50 @@ def measure(
 ) -> dict[str, Any]:
     """Verify every edition on every Python, and time it: the new content of ledger.json.
 
-    pythons: version -> interpreter; the edition's own row names those on which the verdict was "same".
+    pythons: version -> interpreter; a row names those on which the verdict was "same".
     only: names of the editions to measure; the others keep what is recorded of them.
     """
-    found = recorded(folder)
+    content = recorded(folder)
     verifiers = {
         version: Verifier(reference_program(python), level) for version, python in pythons.items()
     }
     for entry in entries(folder):
         if only and entry.name not in only:
             continue
-        about: dict[str, Any] = {
-            "sha256": entry.sha256,
-            "date": date.today().isoformat(),
-            "machine": _machine(),
-        }
+        measured: dict[str, Any] = {"sha256": entry.sha256, "date": date.today().isoformat()}
+        measured["machine"] = _machine()
         path = str(folder / entry.name)
         if entry.name in CERTIFIED:
-            about |= {"level": level, "cases": [str(case) for case in cases]}
-            about["pythons"] = [
+            measured |= {"level": level, "cases": [str(case) for case in cases]}
+            measured["pythons"] = [
                 version
                 for version, python in pythons.items()
                 if verifiers[version].verify(python_program(path, python), cases).answer == "same"
             ]
         if entry.name in PRINTED:
-            about |= _printed(path, cases)
+            measured |= _printed(path, cases)
         elif entry.name not in TEACHING:
-            about |= _timed(
-                Program(entry.name, _source(folder, entry.name)), cases[0].settings.data
-            )
-        found[entry.name] = about
-    return found
+            program = Program(entry.name, _source(folder, entry.name))
+            measured |= _timed(program, cases[0].settings.data)
+        content[entry.name] = measured
+    return content
 
 
 def _printed(path: str, cases: Sequence[Case]) -> dict[str, Any]:
-    """What node makes of a script. node: its version where the verdict was "same", else "" and why."""
-    about: dict[str, Any] = {"level": "printed", "cases": [str(case) for case in cases], "node": ""}
+    """The verdict on a script: node's version where its output was the same, else why not."""
+    measured: dict[str, Any] = {"level": "printed", "cases": [str(case) for case in cases]}
     node = shutil.which("node")
     if node is None:
-        return about | {"why": "there was no node"}
-    whole = f"{shlex.quote(node)} {shlex.quote(path)} {{data}}"
-    program = command_program(f"{whole} {{steps}}")
-    asked = program if cases[0].settings.steps else command_program(whole)
-    verdict = Verifier(reference_program(), "printed").verify(asked, cases)
+        return measured | {"node": "", "why": "there was no node"}
+    command = f"{shlex.quote(node)} {shlex.quote(path)} {{data}}"
+    program = command_program(f"{command} {{steps}}")
+    verified = program if cases[0].settings.steps else command_program(command)
+    verdict = Verifier(reference_program(), "printed").verify(verified, cases)
     if verdict.answer != "same":
-        return about | {"why": f"it was {verdict.answer}"}
+        return measured | {"node": "", "why": f"it was {verdict.answer}"}
     version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True).stdout
-    return about | {"node": version.strip().lstrip("v")} | _timed(program, cases[0].settings.data)
+    measured["node"] = version.strip().lstrip("v")
+    return measured | _timed(program, cases[0].settings.data)
 
 
 def _timed(program: Program, data: bytes) -> dict[str, float]:
@@ -147,22 +141,24 @@ def _timed(program: Program, data: bytes) -> dict[str, float]:
 
 
 def _machine() -> str:
-    return f"{platform.machine()} {platform.system()}, CPython {'.'.join(map(str, sys.version_info[:3]))}"
+    version = ".".join(map(str, sys.version_info[:3]))
+    return f"{platform.machine()} {platform.system()}, CPython {version}"
 
 
 # ---- Writing -------------------------------------------------------------------------------------
 
 
-def editions_table(found: Sequence[Entry]) -> str:
+def editions_table(listed: Sequence[Entry]) -> str:
     """All editions as a Markdown table."""
     rows = [
-        "| edition | lines | code lines | tokens | bytes | ms a step | MB | the same as the reference |"
+        "| edition | lines | code lines | tokens | bytes | ms a step | MB "
+        "| the same as the reference |",
+        "|---|--:|--:|--:|--:|--:|--:|---|",
     ]
-    rows.append("|---|--:|--:|--:|--:|--:|--:|---|")
-    for entry in found:
-        size, about = entry.size, entry.measured
-        time = f"{1000 * about['seconds_a_step']:.1f}" if "seconds_a_step" in about else ""
-        memory = f"{about['memory'] / 1e6:.0f}" if "memory" in about else ""
+    for entry in listed:
+        size, measured = entry.size, entry.measured
+        time = f"{1000 * measured['seconds_a_step']:.1f}" if "seconds_a_step" in measured else ""
+        memory = f"{measured['memory'] / 1e6:.0f}" if "memory" in measured else ""
         tokens = f"{size.tokens:,}" if size.tokens else ""
         numbers = (
             f"{size.lines} | {size.code_lines} | {tokens} | {size.bytes:,} | {time} | {memory}"
@@ -177,75 +173,79 @@ def claim(entry: Entry) -> str:
         return "it is the reference"
     if entry.name in TEACHING:
         return "another program, on the way there"
-    about = entry.measured
-    if entry.name in PRINTED and about.get("node"):
-        return f"{about['level']}, in node {about['node']}; {'; '.join(about['cases'])}"
-    if not about.get("pythons"):
-        return f"not certified: {about['why']}" if "why" in about else "not certified"
-    return f"{about['level']}, on Python {', '.join(about['pythons'])}; {'; '.join(about['cases'])}"
+    measured = entry.measured
+    cases = "; ".join(measured.get("cases", ()))
+    if entry.name in PRINTED and measured.get("node"):
+        return f"{measured['level']}, in node {measured['node']}; {cases}"
+    if measured.get("pythons"):
+        return f"{measured['level']}, on Python {', '.join(measured['pythons'])}; {cases}"
+    return f"not certified: {measured['why']}" if "why" in measured else "not certified"
 
 
 def tables(folder: Path) -> dict[str, str]:
     """Every generated table by its name."""
-    found = entries(folder)
-    made = {"editions": editions_table(found)}
-    if (folder / "short.toml").exists():
-        ideas = steps.replay(folder / "short.toml", _source(folder, "reference.py"))
-        made["steps"] = steps.table(ideas)
+    by_name = {"editions": editions_table(entries(folder))}
+    ideas = _ideas(folder)
+    if ideas:
         before, after = ideas[0].lines[0], steps.result(ideas).count("\n")
-        made["short"] = (
-            f"{before} lines became {after}: {100 * (before - after) / before:.1f} % fewer."
-        )
-    return made
+        share = 100 * (before - after) / before
+        by_name["steps"] = steps.table(ideas)
+        by_name["short"] = f"{before} lines became {after}: {share:.1f} % fewer."
+    return by_name
+
+
+def _ideas(folder: Path) -> list[steps.Idea]:
+    """The recorded ideas of short.py, applied to the reference; [] where there is no record."""
+    recorded_ideas = folder / "short.toml"
+    if not recorded_ideas.exists():
+        return []
+    return steps.replay(recorded_ideas, _source(folder, "reference.py"))
 
 
 def ledger_text(folder: Path) -> str:
     """LEDGER.md as it should be."""
-    made = tables(folder)
-    dates = sorted({entry.measured["date"] for entry in entries(folder) if entry.measured})
-    machines = sorted({entry.measured["machine"] for entry in entries(folder) if entry.measured})
-    said = (
-        f"Measured {', '.join(dates)} on {'; '.join(machines)}."
-        if dates
-        else "Nothing measured yet."
-    )
+    by_name = tables(folder)
+    measured = [entry.measured for entry in entries(folder) if entry.measured]
+    dates = ", ".join(sorted({about["date"] for about in measured}))
+    machines = "; ".join(sorted({about["machine"] for about in measured}))
+    when = f"Measured {dates} on {machines}." if measured else "Nothing measured yet."
     return f"""# Editions
 
-Generated by `microgpt journey ledger`; do not edit. Sizes: lines as an editor counts them; code lines carry more than a
-comment or docstring; tokens without comments. {said}
+Generated by `microgpt journey ledger`; do not edit. Sizes: lines as an editor counts them; \
+code lines carry more than a
+comment or docstring; tokens without comments. {when}
 "The same" is what `microgpt verify` found on the cases named, not a proof.
 
-{made["editions"]}
+{by_name["editions"]}
 
 ## How short.py was made
 
-{made.get("steps", "")}
+{by_name.get("steps", "")}
 """
 
 
 def stale(folder: Path, docs: Path) -> list[str]:
-    """What no longer fits: editions changed since they were measured, texts that would be written otherwise."""
-    found = [
-        f"{e.name} changed since it was certified"
-        for e in entries(folder)
-        if not e.measured and e.name not in TEACHING
+    """What no longer fits: editions changed since their certificate, texts that are out of date."""
+    listed = entries(folder)
+    problems = [
+        f"{entry.name} changed since it was certified"
+        for entry in listed
+        if not entry.measured and entry.name not in TEACHING
     ]
-    found += [
-        f"{e.name} is certified on no Python"
-        for e in entries(folder)
-        if e.measured.get("pythons") == []
+    problems += [
+        f"{entry.name} is certified on no Python"
+        for entry in listed
+        if entry.measured.get("pythons") == []
     ]
-    found += [
-        f"{e.name} is not certified: {e.measured['why']}"
-        for e in entries(folder)
-        if "why" in e.measured
+    problems += [
+        f"{entry.name} is not certified: {entry.measured['why']}"
+        for entry in listed
+        if "why" in entry.measured
     ]
-    assert reference.__file__
-    if (folder / "short.toml").exists():
-        ideas = steps.replay(folder / "short.toml", _source(folder, "reference.py"))
-        if steps.result(ideas) != _source(folder, "short.py"):
-            found.append("short.py is not what short.toml gives")
-    return found + [
+    ideas = _ideas(folder)
+    if ideas and steps.result(ideas) != _source(folder, "short.py"):
+        problems.append("short.py is not what short.toml gives")
+    return problems + [
         f"{path} is not what would be written"
         for path, text in written(folder, docs)
         if _old(path) != text
@@ -253,28 +253,30 @@ def stale(folder: Path, docs: Path) -> list[str]:
 
 
 def written(folder: Path, docs: Path) -> list[tuple[Path, str]]:
-    """Every generated text and where it belongs: LEDGER.md, and pages with <!-- ledger:NAME --> marks."""
-    found = [(folder / "LEDGER.md", ledger_text(folder))]
-    made = tables(folder)
+    """Every generated text and its file: LEDGER.md, and pages with <!-- ledger:NAME --> marks."""
+    texts = [(folder / "LEDGER.md", ledger_text(folder))]
+    by_name = tables(folder)
     for page in sorted(docs.rglob("*.md")) if docs.is_dir() else ():
         text = page.read_text(encoding="utf-8")
-        new = _MARK.sub(lambda m: f"{m[1]}{made.get(m[2], 'unknown table')}\n{m[3]}", text)
         if _MARK.search(text):
-            found.append((page, new))
-    return found
+            text = _MARK.sub(lambda m: f"{m[1]}{by_name.get(m[2], 'unknown table')}\n{m[3]}", text)
+            texts.append((page, text))
+    return texts
 
 
 def write(folder: Path, docs: Path, measured: Mapping[str, Any] | None = None) -> list[Path]:
-    """Write ledger.json, LEDGER.md and the marked tables, each only where it changed; the paths written."""
+    """Write ledger.json, short.py, LEDGER.md and the marked tables, each only where it changed.
+
+    Returns the paths that were written. measured: the new content of ledger.json, None to keep it.
+    """
     done = []
     if measured is not None:
         files.write(folder / "ledger.json", (json.dumps(measured, indent=1) + "\n").encode())
         done.append(folder / "ledger.json")
-    if (folder / "short.toml").exists():
-        ideas = steps.replay(folder / "short.toml", _source(folder, "reference.py"))
-        if _old(folder / "short.py") != steps.result(ideas):
-            files.write(folder / "short.py", steps.result(ideas).encode())
-            done.append(folder / "short.py")
+    ideas = _ideas(folder)
+    if ideas and _old(folder / "short.py") != steps.result(ideas):
+        files.write(folder / "short.py", steps.result(ideas).encode())
+        done.append(folder / "short.py")
     for path, text in written(folder, docs):
         if _old(path) != text:
             files.write(path, text.encode())

@@ -18,7 +18,8 @@ examples:
 """,
     "analyze": "examples:\n  microgpt journey analyze program.py --top 10\n",
     "ledger": "examples:\n  microgpt journey ledger                   rewrites LEDGER.md and the tables in docs/\n",
-    "gist": "examples:\n  microgpt journey gist editions/short.py          writes a folder; publishes nothing\n",
+    "editions": "examples:\n  microgpt journey editions golf > golf.py\n",
+    "gist": "examples:\n  microgpt journey gist short     writes a folder; publishes nothing\n",
     "remind": """\
 examples:
   microgpt journey remind                          where the ledger stands, and what to try next
@@ -108,6 +109,11 @@ def add_journey(p: Any) -> None:
             _analyze,
         ),
         (
+            "editions",
+            "List the editions that come with the package, or print one.",
+            _editions,
+        ),
+        (
             "ledger",
             "Measure and certify the editions; rewrite LEDGER.md and the tables in the docs.",
             _ledger,
@@ -132,10 +138,12 @@ def _analyze(p: Any) -> None:
     p.add_argument("--json", action="store_true", help="one JSON object a family")
 
 
+def _editions(p: Any) -> None:
+    p.add_argument("name", nargs="?", metavar="NAME", help="print this edition")
+
+
 def _ledger(p: Any) -> None:
-    p.add_argument(
-        "--editions", default="editions", metavar="DIR", help="where they are (editions)"
-    )
+    p.add_argument("--editions", metavar="DIR", help="where they are (the package's own)")
     p.add_argument(
         "--docs", default="docs", metavar="DIR", help="where tables are rewritten (docs)"
     )
@@ -163,7 +171,7 @@ def _ledger(p: Any) -> None:
 
 
 def _gist(p: Any) -> None:
-    p.add_argument("edition", metavar="FILE.py")
+    p.add_argument("edition", metavar="FILE.py", help="or the name of an edition of the package")
     p.add_argument("-o", "--output", metavar="DIR", help="the folder to write (gist-<edition>)")
     p.add_argument(
         "--steps", type=int, default=20, metavar="N", help="certify over N steps, 0 for all (20)"
@@ -186,7 +194,7 @@ def _gist(p: Any) -> None:
 
 
 def _remind(p: Any) -> None:
-    p.add_argument("--editions", default="editions", metavar="DIR")
+    p.add_argument("--editions", metavar="DIR", help="where they are (the package's own)")
     p.add_argument("--every", metavar="TIME", help="go on reminding: 30s, 10m, 1h, 1d")
     p.add_argument(
         "--times", type=int, default=0, metavar="N", help="with --every: end after N reminders"

@@ -1,7 +1,8 @@
-"""Where the journey stands and what to try next: said once, regularly, or by the user's own timer.
+"""Where the journey stands and what to try next: once, regularly, or by the user's own timer.
 
-What changed since the last reminder is known from a small state file. A timer is installed only on request, into the
-user's crontab or systemd folder, between marks by which it is removed again; nothing else there is touched.
+What changed since the last reminder is known from a small state file. A timer is installed only on
+request. It goes into the user's crontab, in a line with a mark by which it is removed again, or
+into the user's systemd folder. Nothing else there is touched.
 """
 
 from __future__ import annotations
@@ -29,11 +30,11 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 @dataclass(frozen=True)
 class Reminder:
-    """standing: lines about each edition; changes: since the last reminder; candidate: what to try next."""
+    """What a reminder says."""
 
-    standing: list[str]
-    changes: list[str]
-    candidate: Family | None
+    standing: list[str]  # a line for each edition
+    changes: list[str]  # since the last reminder
+    candidate: Family | None  # what to try next
 
     def text(self) -> str:
         """The reminder for people."""
@@ -43,42 +44,47 @@ class Reminder:
             *(f"  {line}" for line in self.changes or ["nothing changed"]),
         ]
         if self.candidate:
-            c = self.candidate
-            where = ", ".join(str(place.line) for place in c.places)
-            lines += [
-                f"Next to try, in short.py, lines {where}: {len(c.places)} {c.kind} as {c.way} ({c.saving:+d} lines)"
-            ]
-            lines += [f"    {line}" for line in c.skeleton.split("\n")]
+            family = self.candidate
+            where = ", ".join(str(place.line) for place in family.places)
+            what = f"{len(family.places)} {family.kind} as {family.way}"
+            lines += [f"Next to try, in short.py, lines {where}: {what} ({family.saving:+d} lines)"]
+            lines += [f"    {line}" for line in family.skeleton.split("\n")]
         return "\n".join(lines) + "\n"
 
 
 def remind(editions: Path, state: Path) -> Reminder:
-    """The reminder now; remembers what it said for the next one. Each reminder offers another candidate in turn."""
-    found = ledger.entries(editions)
+    """The reminder now. It is remembered in the state file; the next offers another candidate."""
+    listed = ledger.entries(editions)
     now = {
-        e.name: {"sha256": e.sha256, "lines": e.size.lines, "bytes": e.size.bytes} for e in found
+        e.name: {"sha256": e.sha256, "lines": e.size.lines, "bytes": e.size.bytes} for e in listed
     }
     before: dict[str, Any] = json.loads(files.read(state)) if state.exists() else {}
-    known, turn = before.get("editions", {}), int(before.get("turn", -1)) + 1
-    changes = [
-        f"{name}: {known[name]['lines']} lines, {known[name]['bytes']:,} bytes became {at['lines']}, {at['bytes']:,}"
-        if name in known
-        else f"{name} is new"
-        for name, at in now.items()
-        if known and known.get(name) != at
-    ]
-    changes += [f"{name} is gone" for name in known if name not in now]
+    turn = int(before.get("turn", -1)) + 1
     short = editions / "short.py"
     families = find(short.read_text(encoding="utf-8"), "short.py") if short.exists() else []
     best = families[:10]
-    candidate = best[turn % len(best)] if best else None
     standing = [
         f"{e.name:22} {e.size.lines:4} lines {e.size.bytes:7,} bytes  {ledger.claim(e)}"
-        for e in found
+        for e in listed
     ]
     state.parent.mkdir(parents=True, exist_ok=True)
     files.write(state, (json.dumps({"editions": now, "turn": turn}) + "\n").encode())
-    return Reminder(standing, changes, candidate)
+    changes = _changes(before.get("editions", {}), now)
+    return Reminder(standing, changes, best[turn % len(best)] if best else None)
+
+
+def _changes(known: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between the editions of the last reminder and now; nothing at the first."""
+    if not known:
+        return []
+    changes = [
+        f"{name}: {known[name]['lines']} lines, {known[name]['bytes']:,} bytes "
+        f"became {size['lines']}, {size['bytes']:,}"
+        for name, size in now.items()
+        if name in known and known[name] != size
+    ]
+    changes += [f"{name} is new" for name in now if name not in known]
+    return changes + [f"{name} is gone" for name in known if name not in now]
 
 
 def default_state() -> Path:
@@ -88,19 +94,23 @@ def default_state() -> Path:
 
 
 def seconds_of(text: str) -> int:
-    """A time such as 30s, 10m, 1h, 1d in seconds. Raises ConfigError."""
-    found = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
-    if not found:
+    """A time such as 30s, 10m, 1h or 1d in seconds. Raises ConfigError.
+
+    >>> seconds_of("10m")
+    600
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})([smhd])", text)
+    if not match:
         raise ConfigError(
             f"a time is a number and s, m, h or d, not {quote(text)}",
             where="option --every",
             fix="--every 1h",
         )
-    return int(found[1]) * _UNITS[found[2]]
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def every(seconds: int, times: int, job: Callable[[], None]) -> None:
-    """Do the job now and every so many seconds, `times` times (0: for ever)."""
+    """Do the job now and every `seconds` seconds, `times` times in all (0: without end)."""
     try:
         import schedule
     except ImportError as error:
@@ -148,7 +158,8 @@ def change_cron(editions: Path, state: Path, install: bool) -> str:
         )
     listed = subprocess.run([program, "-l"], capture_output=True, text=True, check=False)
     log = state.with_suffix(".log")
-    line = f"0 * * * * {command(editions, state).replace('%', chr(92) + '%')} >> {shlex.quote(str(log))} 2>&1"
+    escaped = command(editions, state).replace("%", r"\%")  # a % would end the command in a crontab
+    line = f"0 * * * * {escaped} >> {shlex.quote(str(log))} 2>&1"
     text = cron_text(listed.stdout if listed.returncode == 0 else "", line if install else None)
     log.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run([program, "-"], input=text, capture_output=True, text=True, check=False)
@@ -160,7 +171,8 @@ def change_cron(editions: Path, state: Path, install: bool) -> str:
 def systemd_units(editions: Path, state: Path) -> dict[str, str]:
     """The two unit files of an hourly user timer, by name."""
     run = command(editions, state).replace("%", "%%")
-    service = f"[Unit]\nDescription=Where the journey of microgpt stands\n\n[Service]\nType=oneshot\nExecStart={run}\n"
+    service = "[Unit]\nDescription=Where the journey of microgpt stands\n\n"
+    service += f"[Service]\nType=oneshot\nExecStart={run}\n"
     timer = "[Unit]\nDescription=Hourly reminder of the journey of microgpt\n\n"
     timer += "[Timer]\nOnCalendar=hourly\nPersistent=true\n"
     timer += "\n[Install]\nWantedBy=timers.target\n"
@@ -168,7 +180,7 @@ def systemd_units(editions: Path, state: Path) -> dict[str, str]:
 
 
 def change_systemd(editions: Path, state: Path, install: bool, folder: Path | None = None) -> str:
-    """Write the user's timer units, or remove them; tell systemd where it runs. What was done, as text."""
+    """Write the user's timer units, or remove them, and tell systemd. What was done, as text."""
     base = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     folder = folder or base / "systemd" / "user"
     said = []

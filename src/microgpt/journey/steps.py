@@ -1,7 +1,8 @@
-"""The recorded way to a shortened edition: ideas in the order they were tried, applied again from the first.
+"""The recorded way to a shortened edition: ideas in the order in which they were tried.
 
-An idea is a set of exact replacements in the program as it stood. Those kept add up to the edition; those rejected were
-verified and failed, or saved nothing. Recorded in a TOML file; nothing is run here.
+An idea is a set of exact replacements in the program as it was then. The ideas that were kept add
+up to the edition. Those rejected failed verification, or saved nothing. They are recorded in a
+TOML file; `replay` applies them again, and runs nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from ..errors import DataError
 
 @dataclass(frozen=True)
 class Idea:
-    """One idea: title, why it was kept or not, the verdict it must get, and the program before and after it."""
+    """One idea, and the program before and after it."""
 
     title: str
-    why: str
+    why: str  # it was kept, or not
     kept: bool
-    verdict: str
+    verdict: str  # that `verify` must give
     steps: int  # of training that show the verdict
     before: str
     after: str
@@ -32,22 +33,31 @@ class Idea:
 
 
 def replay(recorded: Path, source: str) -> list[Idea]:
-    """All ideas applied to the original's source. DataError where a replacement is not found exactly once."""
+    """All ideas applied to the original's source.
+
+    DataError where the text that an idea replaces is not in the program exactly once.
+    """
     ideas = []
     for step in tomllib.loads(recorded.read_text(encoding="utf-8"))["step"]:
         text = source
         for change in step["change"]:
-            if text.count(change["old"]) != 1:
+            count = text.count(change["old"])
+            if count != 1:
                 raise DataError(
-                    f"the idea {step['idea']!r} changes a text found {text.count(change['old'])} times",
+                    f"the idea {step['idea']!r} changes a text found {count} times",
                     where=str(recorded),
                     fix="the original changed: bring the recorded text up to date",
                 )
             text = text.replace(change["old"], change["new"])
-        verdict = step.get("verdict", "same")
         ideas.append(
             Idea(
-                step["idea"], step["why"], step["kept"], verdict, step.get("steps", 3), source, text
+                title=step["idea"],
+                why=step["why"],
+                kept=step["kept"],
+                verdict=step.get("verdict", "same"),
+                steps=step.get("steps", 3),
+                before=source,
+                after=text,
             )
         )
         if step["kept"]:

@@ -1,10 +1,11 @@
-"""Python source as small trees for comparing shapes: what counts for meaning, with each node's place in the text.
+"""Python source as small trees, to compare shapes: what carries meaning, and its place in the text.
 
-LibCST parses, because it knows where everything stands, comments and spacing included. Nothing is judged here.
+LibCST parses, because it knows the place of everything, comments and spacing included.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
@@ -22,48 +23,28 @@ LEAVES = {
     "Operator",
     "Empty",
 }
-_LAYOUT = (
-    "whitespace",
-    "lpar",
-    "rpar",
-    "comma",
-    "semicolon",
-    "lbracket",
-    "rbracket",
-    "lbrace",
-    "rbrace",
-    "equal",
-    "dot",
-)
-_SKIPPED = (
-    "leading_lines",
-    "lines_after",
-    "header",
-    "footer",
-    "trailing",
-    "star",
-    "colon",
-    "indent",
-    "encoding",
-)
+# Fields of LibCST nodes that carry no meaning: names that contain one of these, and whole names.
+_LAYOUT = re.compile("whitespace|[lr]par|comma|semicolon|[lr]bracket|[lr]brace|equal|dot")
+_SKIPPED = re.compile("leading_lines|lines_after|header|footer|trailing|star|colon|indent|encoding")
+# Nodes with one child that stand for it.
+_WRAPPERS = ("SimpleStatementLine", "Expr", "Arg", "Element")
 
 
 @dataclass
 class Tree:
-    """A node. label: of a leaf its text, else "". start, end: offsets in the source. size: leaves below it."""
+    """A node of the tree."""
 
     kind: str
-    label: str
+    label: str  # a leaf's text, else ""
     children: list[Tree]
-    start: int
+    start: int  # offsets in the source
     end: int
     line: int
     end_line: int
     column: int = 0
-    size: int = 1
-    shape: int = field(
-        default=0, repr=False
-    )  # equal for trees that differ in their leaves' texts alone
+    size: int = 1  # leaves below it
+    # Equal for trees that differ only in the texts of their leaves.
+    shape: int = field(default=0, repr=False)
 
     @cached_property
     def text(self) -> str:
@@ -80,7 +61,10 @@ class Tree:
 
 
 def parse(source: str, name: str) -> Tree:
-    """The whole file as a tree. Raises DataError for what is not Python, MissingPartError without LibCST."""
+    """The whole file as a tree.
+
+    Raises DataError where it is not Python, MissingPartError where LibCST is not installed.
+    """
     try:
         import libcst
         from libcst.metadata import MetadataWrapper, PositionProvider
@@ -103,7 +87,7 @@ def parse(source: str, name: str) -> Tree:
 def _parts(kind: Any) -> tuple[str, ...]:
     """The fields of a LibCST node that carry meaning."""
     names = [item.name for item in fields(kind)]
-    return tuple(n for n in names if not any(word in n for word in _LAYOUT) and n not in _SKIPPED)
+    return tuple(n for n in names if not _LAYOUT.search(n) and not _SKIPPED.fullmatch(n))
 
 
 class _Converter:
@@ -127,14 +111,12 @@ class _Converter:
         if not children and kind not in LEAVES:
             label = kind  # an operator, `pass`, `...`: its kind is its text
             kind = "Operator" if kind not in ("Pass", "Break", "Continue", "Ellipsis") else kind
-        found = Tree(
-            kind, label, children, start, end, line, end_line, where.start.column if where else 0
-        )
-        found.size = sum(child.size for child in children) or 1
-        found.shape = hash(
-            (kind, label if kind not in LEAVES else "", tuple(child.shape for child in children))
-        )
-        return found
+        column = where.start.column if where else 0
+        tree = Tree(kind, label, children, start, end, line, end_line, column)
+        tree.size = sum(child.size for child in children) or 1
+        shape_label = label if kind not in LEAVES else ""
+        tree.shape = hash((kind, shape_label, tuple(child.shape for child in children)))
+        return tree
 
     def _child(self, part: Any) -> Tree | None:
         if part is None or not hasattr(part, "visit"):
@@ -142,26 +124,15 @@ class _Converter:
         kind = type(part).__name__
         if any(word in kind for word in ("Whitespace", "Newline", "Comment", "Maybe", "EmptyLine")):
             return None
-        if kind in (
-            "IndentedBlock",
-            "SimpleStatementSuite",
-            "SimpleStatementLine",
-            "Expr",
-            "Arg",
-            "Element",
-        ):
+        if kind in ("IndentedBlock", "SimpleStatementSuite", *_WRAPPERS):
             return self._unwrapped(part)
         return self.tree(part)
 
     def _unwrapped(self, part: Any) -> Tree:
-        found = self.tree(part)
-        plain = len(found.children) == 1 and found.kind in (
-            "SimpleStatementLine",
-            "Expr",
-            "Arg",
-            "Element",
-        )
-        if found.kind == "SimpleStatementSuite":
-            found.kind = "IndentedBlock"  # def f(): return x has the shape of its two-line form
-            found.shape = hash((found.kind, "", tuple(child.shape for child in found.children)))
-        return found.children[0] if plain else found
+        tree = self.tree(part)
+        if tree.kind == "SimpleStatementSuite":
+            tree.kind = "IndentedBlock"  # def f(): return x has the shape of its two-line form
+            tree.shape = hash((tree.kind, "", tuple(child.shape for child in tree.children)))
+        if len(tree.children) == 1 and tree.kind in _WRAPPERS:
+            return tree.children[0]
+        return tree

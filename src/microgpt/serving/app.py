@@ -133,11 +133,7 @@ def _add_model_routes(app: FastAPI, loaded: MicroGPT | None, jobs: Jobs) -> None
 def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> list[str]:
     filters = wanted.model_dump(exclude={"n", "seed", "novel"})
     rules = sampling.Wanted(**filters, novel=_known(model) if wanted.novel else ())
-    return list(
-        sampling.sample(
-            model.engine_, model.tokenizer_, model.config_, wanted.n, rules, Draws(seed), stop
-        )
-    )
+    return list(sampling.sample(model.gpt_, wanted.n, rules, Draws(seed), stop))
 
 
 def _known(model: MicroGPT) -> frozenset[str]:
@@ -177,7 +173,7 @@ def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
     """
     texts = map(corpus.one_line, strings)
     written = bytearray(b'{"scores":[')
-    for score in scoring.score(model.engine_, model.tokenizer_, model.config_, texts, stop):
+    for score in scoring.score(model.gpt_, texts, stop):
         row = {
             "text": score.text,
             "log_probability": _finite(score.log_probability),
@@ -192,16 +188,12 @@ def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
 
 
 def _next(model: MicroGPT, prefix: str, stop: Stop) -> list[float]:
-    return explaining.next_probabilities(
-        model.engine_, model.tokenizer_, model.config_, prefix, stop
-    )
+    return explaining.next_probabilities(model.gpt_, prefix, stop)
 
 
 def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
     """The answer as JSON, row by row: a large model's attention has millions of numbers."""
-    explanation = explaining.explain(
-        model.engine_, model.tokenizer_, model.config_, text, False, stop
-    )
+    explanation = explaining.explain(model.gpt_, text, False, stop)
     losses, loss = [_finite(loss) for loss in explanation.losses], _finite(explanation.loss)
     fields = {name: value for name, value in vars(explanation).items() if name != "gradients"}
     written = bytearray()
@@ -301,10 +293,7 @@ def _train(
         what = "training took too long" if stop.late() else "training was stopped"
         put(("error", _problem(what)))
         return
-    engine, tokenizer = session.engine, session.tokenizer
-    samples = list(
-        sampling.sample(engine, tokenizer, config, 20, sampling.Wanted(), session.draws, stop)
-    )
+    samples = list(sampling.sample(session.gpt, 20, sampling.Wanted(), session.draws, stop))
     put(("done", {"step": session.step, "loss": losses[-1], "samples": samples}))
 
 

@@ -28,8 +28,7 @@ _RANGES: dict[str, dict[str, float]] = {
     "input_dropout": {"ge": 0, "lt": 1},
     "muon": {"ge": 0, "lt": 1},
 }
-_NOT_SERVED = ("held_out", "val")  # the server trains on all documents of a request
-_TYPES: dict[str, type] = {"int": int, "float": float, "bool": bool}
+_NOT_SERVED = ("held_out",)  # the server trains on all documents of a request
 
 
 class Strict(BaseModel):
@@ -138,7 +137,7 @@ def _settings() -> dict[str, Any]:
     for item in fields(Config):
         if item.name in _NOT_SERVED:
             continue
-        kind, limits = _TYPES[str(item.type)], item.metadata
+        kind, limits = type(item.default), item.metadata
         low = "gt" if limits["open_low"] else "ge"
         own = {} if kind is bool else {low: limits["low"], "le": limits["high"]}
         settings[item.name] = (kind, Field(item.default, **_RANGES.get(item.name, own)))

@@ -1,10 +1,12 @@
-"""Run one command inside limits, as a script of its own: python -I -S cage.py SETTINGS -- COMMAND...
+"""Run one command within limits; a script: python -I -S cage.py SETTINGS -- COMMAND...
 
-Started by sandbox.py. It cuts the command off from network, other processes and all files but a list, as far
-as the system permits, watches memory, processes and files, and ends with every descendant dead. It reports one
-JSON object on the status pipe. It imports nothing of the package and does not judge what the command does.
+sandbox.py starts it. As far as the system permits, it cuts the command off from the network, from
+other processes and from all files outside a list. It watches memory, processes and files, and ends
+every descendant before it ends itself. It writes JSON objects, one a line, to the status pipe. It
+imports nothing of the package.
 
-Closing its standard input tells it to stop; so the command cannot outlive the process that asked for it.
+Three processes: the cage; below it the first process of a new process namespace; below that the
+command. Closing the cage's standard input tells it to stop, so no command outlives the sandbox.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -20,23 +22,13 @@ import time
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
-NEW_MOUNTS, NEW_IPC, NEW_USER, NEW_PROCESSES, NEW_NETWORK = (
-    0x20000,
-    0x8000000,
-    0x10000000,
-    0x20000000,
-    0x40000000,
-)
+NEW_MOUNTS, NEW_IPC, NEW_USER = 0x20000, 0x8000000, 0x10000000
+NEW_PROCESSES, NEW_NETWORK = 0x20000000, 0x40000000
 MS_REC_PRIVATE, MS_NOSUID_NODEV_NOEXEC = 0x4000 | 0x40000, 2 | 4 | 8
-LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = (
-    444,
-    445,
-    446,
-)  # system calls, the same on every architecture
-READ_RIGHTS, FILE_RIGHTS = (
-    0b1101,
-    0b0111 | 1 << 14,
-)  # execute, read file, read folder; what applies to a plain file
+# Numbers of system calls, the same on every architecture.
+LANDLOCK_CREATE, LANDLOCK_ADD, LANDLOCK_RESTRICT = 444, 445, 446
+READ_RIGHTS = 0b1101  # execute, read file, read folder
+FILE_RIGHTS = 0b0111 | 1 << 14  # those that apply to a plain file
 POLL_SECONDS = 0.05
 
 
@@ -49,9 +41,9 @@ def unshare(flags):
 
 
 def isolate(allow_network):
-    """New namespaces, as many as the system grants; the guards they give."""
+    """Enter new namespaces, as many as the system grants; the guards that they give."""
     uid, gid = os.getuid(), os.getgid()
-    if uid != 0:  # an ordinary user may only make them inside a user namespace
+    if uid != 0:  # an ordinary user may make them only inside a user namespace
         try:
             unshare(NEW_USER)
             for name, text in (
@@ -95,7 +87,7 @@ class PathRule(ctypes.Structure):
 
 
 def restrict_files(readable, writable):
-    """Landlock: nothing but these paths can be opened. False where the kernel lacks it."""
+    """Landlock: from here on nothing but these paths can be opened. False where it is missing."""
     version = LIBC.syscall(LANDLOCK_CREATE, None, 0, 1)
     if version < 1:
         return False
@@ -133,7 +125,7 @@ def set_limits(limits):
         resource.setrlimit(kind, (amount, amount))
 
 
-# ---- The three processes: cage, first (number 1 of its namespace), command -------------------------
+# ---- The processes below the cage ----------------------------------------------------------------
 
 
 def become_command(settings, command, status):
@@ -146,18 +138,21 @@ def become_command(settings, command, status):
     os.execve(command[0], command, settings["environment"])
 
 
-def tell(pipe, /, **facts):
+def report(pipe, /, **facts):
     os.write(pipe, json.dumps(facts).encode() + b"\n")
 
 
 def be_first(settings, command, guards, status):
-    """Start the command, bury every orphan, tell how the command ended; then everything left dies."""
+    """Process 1 of its namespace: start the command, reap orphans, report how the command ended.
+
+    When this process ends, the kernel kills everything that is left in the namespace.
+    """
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if "processes" in guards:
         hide_processes()
     if restrict_files(settings["readable"], [settings["folder"], "/dev/null"]):
         guards.append("files")
-    tell(status, guards=guards)
+    report(status, guards=guards)
     child = os.fork()
     if child == 0:
         try:
@@ -172,7 +167,7 @@ def be_first(settings, command, guards, status):
         pid, code = os.wait()
         ended = code if pid == child else None
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
-    tell(
+    report(
         status,
         status=os.waitstatus_to_exitcode(ended),
         cpu=usage.ru_utime + usage.ru_stime,
@@ -197,12 +192,12 @@ def descendants(root):
             if fields[0] not in (b"Z", b"X"):
                 memory[int(entry)] = int(fields[21]) * resource.getpagesize()
             children.setdefault(int(fields[1]), []).append(int(entry))
-    found, queue = [], [root]
+    alive, queue = [], [root]
     while queue:
         below = children.get(queue.pop(), [])
         queue += below
-        found += [(pid, memory[pid]) for pid in below if pid in memory]
-    return found
+        alive += [(pid, memory[pid]) for pid in below if pid in memory]
+    return alive
 
 
 def folder_bytes(folder):
@@ -217,7 +212,7 @@ def folder_bytes(folder):
 
 
 def watch(root, settings, stop):
-    """Wait until the first process is gone, told to stop, or over a limit: "", "stopped" or the limit's name."""
+    """Wait for the first process to end: "". Else why to end it: "stopped", or the limit's name."""
     limits, rounds = settings["limits"], 0
     while True:
         if os.waitpid(root, os.WNOHANG)[0]:
@@ -235,7 +230,7 @@ def watch(root, settings, stop):
 
 
 def end_all():
-    """Kill every descendant, freezing them first so that none escapes by forking; how many are left."""
+    """Kill every descendant; how many are left. They are stopped first, so that none forks away."""
     deadline = time.monotonic() + 0.8
     while time.monotonic() < deadline:
         alive = [pid for pid, _ in descendants(os.getpid())]
@@ -277,7 +272,7 @@ def main():
     os.dup2(null, 2)
     over = watch(first, settings, sys.stdin)
     left = end_all()
-    tell(status, over=over, survivors=left)
+    report(status, over=over, survivors=left)
 
 
 main()

@@ -1,25 +1,32 @@
 """Two recordings side by side: the first number, or the first byte, in which they differ.
 
-`bits` wants every number equal in every bit, `ulp` within some units in the last place, `printed` stdout equal
-byte by byte, `samples` only the made-up documents. No level proves anything beyond the runs it looked at.
+The levels, from strongest to weakest: at `bits` every number must be equal in every bit; at `ulp`
+it may be some units in the last place apart; at `printed` stdout must be equal byte by byte; at
+`samples` only the generated documents. No level says anything beyond the runs that were compared.
 """
 
 from __future__ import annotations
 
-import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
+from .floats import first_apart, number_at, show, ulps_apart
 from .recording import MOMENT_NAMES, PARAMETER_NAMES, Recording, State, place_in
 
 LEVELS = ("bits", "ulp", "printed", "samples")  # strongest first
+# Within one step, in the order in which a step computes them.
+_WITHIN_STEP = ("reading", "losses", "gradients", "m", "v", "parameters")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where two runs part. what: losses, gradients, m, v, parameters, stdout, stderr, samples or reading.
+    """The first place where two runs differ.
 
-    step counts from 1, as printed; 0 is before the first. row and column are of the tensor, all counted from 0.
+    what: losses, gradients, m, v, parameters, stdout, stderr or samples; "reading" where the
+    variant's numbers cannot be read; the variable's name where only final values are compared.
+    step: counts from 1, as printed; 0 is before the first; None where no step is known. row and
+    column: of the tensor, from 0. For stdout, stderr and samples, row is the line, from 0.
     """
 
     what: str
@@ -31,18 +38,15 @@ class Difference:
     row: int = 0
     column: int = 0
     ulps: int | None = None
-    agree: str = ""  # what agreed until then
+    agree: str = ""  # a sentence: what agreed until then
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)
 
     def __str__(self) -> str:
-        lines = (
-            [self.agree, f"first difference: {self.where}"]
-            if self.agree
-            else [f"first difference: {self.where}"]
-        )
+        lines = [self.agree] if self.agree else []
+        lines += [f"first difference: {self.where}"]
         lines += [f"  original  {self.original}", f"  variant   {self.variant}"]
         if self.ulps is not None:
             lines.append(f"  apart by  {self.ulps:,} units in the last place")
@@ -51,295 +55,269 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """difference: None where the runs are the same at that level. notes: what could not be looked at."""
+    """How two runs compare at one level."""
 
-    difference: Difference | None
-    notes: list[str]
-    numbers: int  # how many numbers were compared
-
-
-def ordered(number: float) -> int:
-    """A float64 as an integer, so that neighbours differ by one; +0 and -0 are neighbours too."""
-    (bits,) = struct.unpack("<q", struct.pack("<d", number))
-    return int(bits) if bits >= 0 else -(int(bits) & (2**63 - 1)) - 1
-
-
-def ulps_apart(a: float, b: float) -> int:
-    """How many float64 lie between two numbers, plus one; 0 only for the same bits. A NaN is far from all others."""
-    if struct.pack("<d", a) == struct.pack("<d", b):
-        return 0
-    return 2**64 if a != a or b != b else abs(ordered(a) - ordered(b))
-
-
-def first_apart(original: bytes, variant: bytes, ulps: int) -> int | None:
-    """Index of the first float64 that is more than `ulps` apart, None where there is none."""
-    if original == variant:
-        return None
-    one, two = memoryview(original).cast("d"), memoryview(variant).cast("d")
-    if len(one) != len(two):
-        return min(len(one), len(two))
-    return next((i for i in range(len(one)) if ulps_apart(one[i], two[i]) > ulps), None)
+    difference: Difference | None  # None: the runs are the same at that level
+    notes: list[str]  # what could not be compared
+    numbers: int  # how many float64 were compared
 
 
 def compare(original: Recording, variant: Recording, level: str, ulps: int = 0) -> Comparison:
-    """The first difference of two finished runs at a level, in the order in which a step computes things."""
+    """The first difference of two finished runs, in the order in which a step computes its numbers.
+
+    ulps: how far apart two numbers may be at level `ulp`; the other levels ignore it.
+    """
     if level in ("printed", "samples"):
-        return Comparison(text_difference(original, variant, level), [], 0)
+        return Comparison(_output_difference(original, variant, level), [], 0)
     ulps = ulps if level == "ulp" else 0
-    found, notes, count = _numbers(original, variant, ulps)
-    role_found, role_notes, role_count = _states(original, variant, ulps)
-    differences = sorted(found + role_found, key=_time)
-    text = text_difference(original, variant, "printed") if level == "bits" else None
-    if not differences and text:
-        return Comparison(text, notes + role_notes, count + role_count)
-    if not differences and level == "bits" and original.outcome.stderr != variant.outcome.stderr:
-        differences = [_text("stderr", original.outcome.stderr, variant.outcome.stderr)]
-    first = _with_agreement(differences[0], differences) if differences else None
-    return Comparison(first, notes + role_notes, count + role_count)
+    formatted = _compare_formatted(original, variant, ulps)
+    states = _compare_states(original, variant, ulps)
+    notes, count = formatted.notes + states.notes, formatted.count + states.count
+    differences = sorted(formatted.differences + states.differences, key=_moment)
+    if differences:
+        return Comparison(_with_agreement(differences[0]), notes, count)
+    if level == "ulp":
+        return Comparison(None, notes, count)
+    difference = _output_difference(original, variant, "printed")
+    if not difference and original.outcome.stderr != variant.outcome.stderr:
+        difference = _text_difference("stderr", original.outcome.stderr, variant.outcome.stderr)
+    return Comparison(difference, notes, count)
 
 
-_ORDER = ("reading", "losses", "gradients", "m", "v", "parameters")
+@dataclass
+class _Findings:
+    """What one part of the comparison found."""
+
+    differences: list[Difference]
+    notes: list[str]
+    count: int  # of float64 compared
 
 
-def _time(difference: Difference) -> tuple[float, int]:
-    order = _ORDER.index(difference.what) if difference.what in _ORDER else len(_ORDER)
-    return (float("inf") if difference.step is None else difference.step), order
+def _moment(difference: Difference) -> tuple[float, int]:
+    """When a difference happens: its step (unknown ones last), and its place within the step."""
+    known = difference.what in _WITHIN_STEP
+    place = _WITHIN_STEP.index(difference.what) if known else len(_WITHIN_STEP)
+    return (float("inf") if difference.step is None else difference.step), place
 
 
-def _with_agreement(first: Difference, differences: list[Difference]) -> Difference:
-    """Add the sentence that says how far the two runs went together."""
+def _with_agreement(first: Difference) -> Difference:
+    """The difference with a sentence that says how far the two runs agree."""
     if first.step is None or first.what in ("reading", "losses"):
         last = (first.step or 0) - 1
         agree = f"the losses up to step {last} agree" if last > 0 else ""
     elif first.step == 0:
-        agree = "the runs part before the first step"
+        agree = "the runs differ before the first step"
     else:
-        agree = f"the losses up to step {first.step} agree, the {first.what} of step {first.step} do not"
-    return Difference(**{**first.to_dict(), "agree": agree})
+        agree = f"the losses up to step {first.step} agree, "
+        agree += f"the {first.what} of step {first.step} do not"
+    return replace(first, agree=agree)
 
 
-# ---- Numbers that were formatted: the losses ------------------------------------------------------
+# ---- Formatted numbers: the losses ---------------------------------------------------------------
 
 
-def _numbers(
-    original: Recording, variant: Recording, ulps: int
-) -> tuple[list[Difference], list[str], int]:
-    one, two = original.numbers, variant.numbers
-    for i, ((line, a), (_, b)) in enumerate(zip(one, two, strict=False)):
+def _compare_formatted(original: Recording, variant: Recording, ulps: int) -> _Findings:
+    """The floats that the programs format, in order. A program formats each loss to print it."""
+    expected, actual = original.numbers, variant.numbers
+    for i, ((line, a), (_, b)) in enumerate(zip(expected, actual, strict=False)):
         apart = ulps_apart(a, b)
         if apart > ulps:
             step = original.step_at(line)
-            where = (
-                f"the loss of step {step}"
-                if step is not None
-                else f"formatted number {i}, line {line + 1}"
-            )
             what = "losses" if step is not None else "formatted numbers"
-            return [Difference(what, where, show(a), show(b), step, ulps=apart)], [], i
-    if len(one) != len(two):
-        where = f"the original formats {len(one)} floats, the variant {len(two)}"
+            where = f"formatted number {i}, line {line + 1}"
+            where = f"the loss of step {step}" if step is not None else where
+            return _Findings([Difference(what, where, show(a), show(b), step, ulps=apart)], [], i)
+    if len(expected) != len(actual):
+        where = f"the original formats {len(expected)} floats, the variant {len(actual)}"
         fix = "format the loss with an f-string, %, .format, format or round"
-        return (
-            [Difference("reading", where, f"{len(one)} floats", f"{len(two)} floats: {fix}")],
-            [],
-            len(one),
-        )
-    return [], [] if one else ["no formatted floats to compare"], len(one)
+        counts = (f"{len(expected)} floats", f"{len(actual)} floats: {fix}")
+        return _Findings([Difference("reading", where, *counts)], [], len(expected))
+    return _Findings([], [] if expected else ["no formatted floats to compare"], len(expected))
 
 
-# ---- States --------------------------------------------------------------------------------------
+# ---- States of variables -------------------------------------------------------------------------
 
 
-def roles(
-    recording: Recording, names: tuple[str, ...] = PARAMETER_NAMES
+def tracked_variables(
+    original: Recording, names: tuple[str, ...] = PARAMETER_NAMES
 ) -> dict[str, tuple[str, bool]]:
-    """Role -> (variable, whether it is read at backward passes) in the original."""
-    found: dict[str, tuple[str, bool]] = {}
-    key = recording.key_of(names)
+    """What is compared: role -> (the original's variable, whether it is read at backward passes).
+
+    The roles are gradients, m, v (Adam's moments) and parameters; the first three only where the
+    original has them. Empty where the original has no parameters of a known name.
+    """
+    key = original.key_of(names)
     if not key:
-        return found
-    count = len(recording.states[key][-1].raw)
+        return {}
+    tracked: dict[str, tuple[str, bool]] = {}
+    size = len(original.states[key][-1].raw)
     gradients = key.replace(".data", ".grad")
-    if gradients != key and recording.sequence(gradients, backward=True):
-        found["gradients"] = (gradients, True)
+    if gradients != key and original.sequence(gradients, backward=True):
+        tracked["gradients"] = (gradients, True)
     for name in MOMENT_NAMES:
-        if any(len(s.raw) == count for s in recording.states.get(name, [])):
-            found[name] = (name, False)
-    return {**found, "parameters": (key, False)}
+        if any(len(state.raw) == size for state in original.states.get(name, [])):
+            tracked[name] = (name, False)
+    return {**tracked, "parameters": (key, False)}
 
 
-def _sized(states: list[State], size: int) -> list[State]:
-    """The states of that many bytes, without zeros at the start: buffers yet unused, seen or not as lines fall."""
-    sized = [state for state in states if len(state.raw) == size]
-    return sized[1:] if sized and not any(sized[0].raw) else sized
+def _of_size(states: list[State], size: int) -> list[State]:
+    """The states of that many bytes, without a first state of zeros.
+
+    Zeros are a buffer not yet used. Whether it is seen depends on where the program prints.
+    """
+    chosen = [state for state in states if len(state.raw) == size]
+    return chosen[1:] if chosen and not any(chosen[0].raw) else chosen
 
 
-def _states(
-    original: Recording, variant: Recording, ulps: int
-) -> tuple[list[Difference], list[str], int]:
-    found_roles = roles(original)
-    if not found_roles:
-        return _final_states(original, variant, ulps)
-    size = len(original.states[found_roles["parameters"][0]][-1].raw)
-    differences, notes, count = [], [], 0
-    for role, (key, backward) in found_roles.items():
-        wanted = _sized(original.sequence(key, backward=backward), size)
+def _compare_states(original: Recording, variant: Recording, ulps: int) -> _Findings:
+    tracked = tracked_variables(original)
+    if not tracked:
+        return _compare_final_states(original, variant, ulps)
+    size = len(original.states[tracked["parameters"][0]][-1].raw)
+    findings = _Findings([], [], 0)
+    for role, (key, backward) in tracked.items():
+        expected = _of_size(original.sequence(key, backward=backward), size)
         candidates = {
             name: states
             for name in variant.states
-            if (states := _sized(variant.sequence(name, backward=backward), size))
+            if (states := _of_size(variant.sequence(name, backward=backward), size))
             and not (backward and name.endswith(".data"))
         }
-        difference = _best(role, key, wanted, candidates, original, ulps)
+        difference = _closest(_Role(role, key, expected, size // 8, original, ulps), candidates)
         if difference and (role == "parameters" or difference.what != "reading"):
-            differences.append(difference)
+            findings.differences.append(difference)
         elif difference:
-            notes.append(f"the variant's {role} cannot be read: not compared")
+            findings.notes.append(f"the variant's {role} cannot be read: not compared")
         else:
-            count += len(wanted) * size // 8
-    return differences, notes, count
+            findings.count += len(expected) * size // 8
+    return findings
 
 
-def _best(
-    role: str,
-    key: str,
-    wanted: list[State],
-    candidates: dict[str, list[State]],
-    original: Recording,
-    ulps: int,
-) -> Difference | None:
-    """None where some candidate went through the wanted states; else how the likeliest one differs.
+@dataclass(frozen=True)
+class _Role:
+    """One variable of the original that some variable of the variant must follow."""
 
-    Likeliest is the variable of the same name, else the one that goes along for longest.
+    name: str  # gradients, m, v or parameters
+    key: str  # the original's variable
+    expected: list[State]
+    count: int  # of numbers in each state
+    original: Recording
+    ulps: int
+
+
+def _closest(role: _Role, candidates: dict[str, list[State]]) -> Difference | None:
+    """None where a candidate went through the expected states; else how the likeliest differs.
+
+    Likeliest is the variable of the same name, else the one that agrees for longest.
     """
-    judged = {
-        name: _sequence_difference(role, key, wanted, states, original, ulps)
-        for name, states in candidates.items()
-    }
+    judged = {name: _sequence_difference(role, states) for name, states in candidates.items()}
     if None in judged.values():
         return None
-    field = key.rpartition(".")[2] if "." in key else ""
-    group = PARAMETER_NAMES if role in ("parameters", "gradients") else (role,)
+    field = role.key.rpartition(".")[2] if "." in role.key else ""
+    group = PARAMETER_NAMES if role.name in ("parameters", "gradients") else (role.name,)
     same_name = [
-        n
-        for n in judged
-        if n.partition(".")[0] in group and (n.rpartition(".")[2] == field or "." not in n)
+        name
+        for name in judged
+        if name.partition(".")[0] in group and (name.rpartition(".")[2] == field or "." not in name)
     ]
     if same_name:
-        return judged[key] if key in same_name else judged[same_name[0]]
-    if role != "parameters":
-        return Difference(
-            "reading", f"the {role} of the variant", f"variable {key}", "no variable of its name"
-        )
+        return judged[role.key] if role.key in same_name else judged[same_name[0]]
+    where = f"the {role.name} of the variant"
+    if role.name != "parameters":
+        return Difference("reading", where, f"variable {role.key}", "no variable of its name")
     if not judged:
-        fix = "no collection of as many numbers in the program's or main's variables when a line is printed"
+        why = "no collection of as many numbers in the program's or main's variables"
         return Difference(
-            "reading", "the parameters of the variant", f"{len(wanted[-1].raw) // 8} numbers", fix
+            "reading", where, f"{role.count} numbers", f"{why} when a line is printed"
         )
     return max((d for d in judged.values() if d), key=lambda d: -1 if d.step is None else d.step)
 
 
-def _sequence_difference(
-    role: str, key: str, wanted: list[State], found: list[State], original: Recording, ulps: int
-) -> Difference | None:
-    if len(found) != len(wanted):
-        remaining = iter(state.raw for state in wanted)
-        if (
-            found[-1:]
-            and wanted[-1:]
-            and found[-1].raw == wanted[-1].raw
-            and all(s.raw in remaining for s in found)
-        ):
-            return None  # seen at fewer moments, the same at each of them and at the end
-    for one, two in zip(wanted, found, strict=False):
-        index = first_apart(one.raw, two.raw, ulps)
+def _sequence_difference(role: _Role, actual: list[State]) -> Difference | None:
+    expected = role.expected
+    if len(actual) != len(expected) and _is_subsequence(actual, expected):
+        return None  # seen at fewer moments, the same at each of them and at the end
+    for wanted, state in zip(expected, actual, strict=False):
+        index = first_apart(wanted.raw, state.raw, role.ulps)
         if index is not None:
-            return _difference_at(role, key, one, two, index, original)
-    if len(found) != len(wanted):
-        step = original.step_of(wanted[-1].line) if wanted else None
-        return Difference(
-            role, f"{role}: the number of states", f"{len(wanted)}", f"{len(found)}", step
-        )
+            return _state_difference(role, wanted, state, index)
+    if len(actual) != len(expected):
+        step = role.original.step_of(expected[-1].line) if expected else None
+        where = f"{role.name}: the number of states"
+        return Difference(role.name, where, f"{len(expected)}", f"{len(actual)}", step)
     return None
 
 
-def _difference_at(
-    role: str, key: str, one: State, two: State, index: int, original: Recording
-) -> Difference:
-    a, b = one.numbers()[index], two.numbers()[index]
-    step = original.step_of(one.line)
-    tensor, row, column = place_in(original, key, len(one.raw) // 8, index)
-    when = (
-        "before the first step"
-        if step == 0
-        else f"of step {step}"
-        if step
-        else f"at line {one.line + 1}"
-    )
-    if one.kind == "end":
+def _is_subsequence(actual: list[State], expected: list[State]) -> bool:
+    """Whether these are some of the expected states, in their order, with the last one."""
+    if not actual or not expected or actual[-1].raw != expected[-1].raw:
+        return False
+    remaining = iter(state.raw for state in expected)
+    return all(state.raw in remaining for state in actual)  # `in` uses up what it passes
+
+
+def _state_difference(role: _Role, wanted: State, state: State, index: int) -> Difference:
+    a, b = wanted.numbers()[index], state.numbers()[index]
+    step = role.original.step_of(wanted.line)
+    tensor, row, column = place_in(role.original, role.key, len(wanted.raw) // 8, index)
+    if wanted.kind == "end":
         when = "at the end"
-    where = f"the {role} {when}: {tensor}, row {row}, column {column}"
-    return Difference(role, where, show(a), show(b), step, tensor, row, column, ulps_apart(a, b))
+    elif step is None:
+        when = f"at line {wanted.line + 1}"
+    else:
+        when = f"of step {step}" if step else "before the first step"
+    where = f"the {role.name} {when}: {tensor}, row {row}, column {column}"
+    apart = ulps_apart(a, b)
+    return Difference(role.name, where, show(a), show(b), step, tensor, row, column, apart)
 
 
-def _final_states(
-    original: Recording, variant: Recording, ulps: int
-) -> tuple[list[Difference], list[str], int]:
-    """For programs without parameters of a known name: the final number collections that both have by name."""
-    one, two = original.final(), variant.final()
-    both = [name for name in one if name in two]
-    notes = [f"final state compared: {', '.join(both) or 'none'}"]
-    if len(both) < len(one):
-        notes.append(f"not in the variant: {', '.join(name for name in one if name not in two)}")
-    for name in both:
-        index = first_apart(one[name], two[name], ulps)
+def _compare_final_states(original: Recording, variant: Recording, ulps: int) -> _Findings:
+    """For programs without parameters of a known name: the last values of the number collections.
+
+    Compared are the variables that both programs have under the same name.
+    """
+    expected, actual = original.final(), variant.final()
+    shared = [name for name in expected if name in actual]
+    notes = [f"final state compared: {', '.join(shared) or 'none'}"]
+    if len(shared) < len(expected):
+        absent = ", ".join(name for name in expected if name not in actual)
+        notes.append(f"not in the variant: {absent}")
+    for name in shared:
+        index = first_apart(expected[name], actual[name], ulps)
         if index is not None:
-            a, b = array_at(one[name], index), array_at(two[name], index)
+            a, b = number_at(expected[name], index), number_at(actual[name], index)
             apart = ulps_apart(a, b) if a is not None and b is not None else None
             where = f"the final {name}, number {index}"
-            return (
-                [Difference(name, where, show(a), show(b), None, name, index, ulps=apart)],
-                notes,
-                0,
-            )
-    return [], notes, sum(len(one[name]) // 8 for name in both)
-
-
-def array_at(raw: bytes, index: int) -> float | None:
-    """Number `index` of raw float64, None past the end."""
-    numbers = memoryview(raw).cast("d")
-    return numbers[index] if index < len(numbers) else None
-
-
-def show(number: float | None) -> str:
-    """A float for people and for machines: repr and hex; nothing of it is rounded."""
-    return "absent" if number is None else f"{number!r} = {number.hex()}"
+            difference = Difference(name, where, show(a), show(b), None, name, index, ulps=apart)
+            return _Findings([difference], notes, 0)
+    return _Findings([], notes, sum(len(expected[name]) // 8 for name in shared))
 
 
 # ---- Text ----------------------------------------------------------------------------------------
 
 
-def text_difference(original: Recording, variant: Recording, level: str) -> Difference | None:
-    """The first line of output, or of the samples, that is not the same byte for byte."""
-    one, two = original.outcome.stdout, variant.outcome.stdout
+def _output_difference(original: Recording, variant: Recording, level: str) -> Difference | None:
+    """The first line of stdout, or of the samples in it, that is not the same byte for byte."""
+    expected, actual = original.outcome.stdout, variant.outcome.stdout
     if level == "samples":
-        one, two = samples_of(one), samples_of(two)
-    return None if one == two else _text("samples" if level == "samples" else "stdout", one, two)
+        expected, actual = samples_of(expected), samples_of(actual)
+    if expected == actual:
+        return None
+    return _text_difference("samples" if level == "samples" else "stdout", expected, actual)
 
 
 def samples_of(stdout: bytes) -> bytes:
-    """The lines that give made-up documents: those that begin with "sample"."""
+    r"""The lines that hold generated documents: those that begin with "sample ".
+
+    >>> samples_of(b"step 1\nsample 1: anna\nsample 2: bo\n")
+    b'sample 1: anna\nsample 2: bo'
+    """
     return b"\n".join(line for line in stdout.split(b"\n") if line.startswith(b"sample "))
 
 
-def _text(what: str, one: bytes, two: bytes) -> Difference:
-    first, second = one.split(b"\n"), two.split(b"\n")
-    line = next(
-        (i for i, (a, b) in enumerate(zip(first, second, strict=False)) if a != b),
-        min(len(first), len(second)),
-    )
-    shown = [
-        repr(lines[line][:120])[1:] if line < len(lines) else "(no such line)"
-        for lines in (first, second)
-    ]
-    return Difference(what, f"{what}, line {line + 1}", shown[0], shown[1], row=line)
+def _text_difference(what: str, expected: bytes, actual: bytes) -> Difference:
+    """The first line that differs in two texts that are not equal."""
+    pairs = zip_longest(expected.split(b"\n"), actual.split(b"\n"))
+    number, lines = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+    shown = ["(no such line)" if line is None else repr(line[:120])[1:] for line in lines]
+    return Difference(what, f"{what}, line {number + 1}", shown[0], shown[1], row=number)

@@ -1,6 +1,8 @@
-"""The reference's run on an engine of ours: same documents, draws and output, so that `verify` can compare them.
+"""The reference's training loop on an engine of the package; a script.
 
-Not a way to train: `microgpt train` is. verify.py runs this file as the variant when it is given an engine's name.
+It takes the same documents, draws the same random numbers and prints the same lines as
+reference.py. `programs.engine_program` gives it the engine's name, and `verify` compares it with
+the reference.
 """
 
 # mypy: allow-untyped-defs, allow-untyped-calls
@@ -27,24 +29,21 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
     alphabet = reference.alphabet_of(documents)
     vocab_size = len(alphabet) + 1
     config = Config(num_steps=num_steps, seed=seed, block_size=block_size)
-    weights = reference.initial_weights(config.shapes(vocab_size), rng)
+    weights = reference.initial_weights(reference.shapes(vocab_size, config), rng)
     parameters = array("d", [p.data for p in reference.parameters_of(weights)])
     del weights  # from here on the engine holds the state
-    print("\n".join(reference.header_lines(len(documents), vocab_size, len(parameters))))
+    print(f"num docs: {len(documents)}\nvocab size: {vocab_size}\nnum params: {len(parameters)}")
 
     engine = engine_class(ENGINE)(config, vocab_size, State.initial(parameters))
     for step in range(num_steps):
-        batch = [
-            reference.encode(documents[i], alphabet)
-            for i in reference.batch_indices(step, 1, len(documents))
-        ]
+        batch = [reference.encode(documents[step % len(documents)], alphabet)]
         rate = reference.learning_rate_at(step, num_steps, config.learning_rate)
         run = engine.steps([batch], [rate], never)
         state = engine.state()
         parameters, m, v = state.parameters, state.m, state.v  # noqa: F841 - read by the probe
         print(f"step {step + 1:4d} / {num_steps:4d} | loss {run.losses[0]:.4f}")
 
-    print(reference.SAMPLES_TITLE)
+    print("\n--- inference (new, hallucinated names) ---")
     for i in range(20):
         before = rng.getstate()
         coins = array("d", [rng.random() for _ in range(block_size)])
@@ -52,9 +51,7 @@ def main(path="input.txt", num_steps=1000, seed=42, block_size=16):
         rng.setstate(before)
         for _ in range(generated.coins_used):
             rng.random()
-        print(
-            reference.sample_line(i, "".join(alphabet[token] for token in generated.documents[0]))
-        )
+        print(f"sample {i + 1:2d}: {''.join(alphabet[token] for token in generated.documents[0])}")
 
 
 if __name__ == "__main__":

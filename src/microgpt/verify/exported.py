@@ -1,7 +1,8 @@
-"""Is a model file what it says? A checkpoint is trained anew and compared; an export is compared with its checkpoint.
+"""Is a model file what it says it is?
 
-A checkpoint holds its settings and where its documents came from: the same run gives the same bits, or the file is
-not what they say. An export (.html, .js) holds weights: they are the checkpoint's bits, or it is another model.
+A checkpoint holds its settings, the source of its documents, and what trained it. `verify` trains
+it anew and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
+weights; `verify` compares them with the checkpoint it was made from.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ from array import array
 from pathlib import Path
 
 from .. import checkpoint, corpus, exporting, files
-from ..checkpoint import Checkpoint
-from ..engines import trained_by
+from ..checkpoint import THEN, Checkpoint, MadeBy
+from ..engines import AUTO, trained_by
 from ..errors import ConfigError, DataError, MissingPartError, quote
-from ..training import Session
-from .compare import Difference, first_apart, show, ulps_apart
-from .verifier import CaseResult, Verdict
+from ..training import REFERENCE_BITS, Session, recorded_engine
+from .compare import Difference
+from .floats import first_apart, show, ulps_apart
+from .verdict import CaseResult, Verdict
 
 NUMBERS = ("parameters", "m", "v")
 SUFFIXES = (".safetensors", ".html", ".js")
@@ -23,14 +25,17 @@ COMPARES = "every bit of every number it holds"
 
 
 def is_model(what: str) -> bool:
-    """Whether a name is that of a model file."""
+    """Whether a file of this name is a model file or an export."""
     return what.endswith(SUFFIXES)
 
 
 def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
-    """A checkpoint against its own run anew, or an export against its checkpoint, at level bits.
+    """Compare a checkpoint with the same run made anew, or an export with its checkpoint.
 
-    Raises ConfigError for options that do not belong together, InputError, DataError, CheckpointError for files.
+    what: the path. original: the checkpoint of an export. data: files with the documents, if they
+    are no longer where the checkpoint says.
+    Raises ConfigError for options that contradict each other; InputError, DataError and
+    CheckpointError for files.
     """
     if what.endswith(".safetensors"):
         if original:
@@ -52,24 +57,74 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
 
 
 def _trained_anew(path: str, data: list[str] | None) -> Verdict:
-    found = checkpoint.load(path)
-    session = Session.start(found.config, _documents(found, data), trained_by(found.state))
-    blocks = session.run(
-        lambda: False, every=max(1, found.state.step)
-    )  # no block goes past the step it stands at
-    while session.step < found.state.step:
-        next(blocks)
-    case = f"{found.data.origin}, seed {found.config.seed}, {found.state.step} steps, engine {session.engine.name}"
-    result = CaseResult(case, "same")
-    _compare(result, session.checkpoint(), {name: getattr(found.state, name) for name in NUMBERS})
-    return Verdict(
+    model = checkpoint.load(path)
+    documents = _documents(model, data)
+    made_by, step = model.made_by, model.state.step
+    engine = made_by.engine or trained_by(model.state)
+    result = CaseResult(
+        f"{model.data.origin}, seed {model.config.seed}, {step} steps, engine {engine}", "same"
+    )
+    verdict = Verdict(
         "its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES
+    )
+    try:
+        session = _session(model, documents, engine)
+    except MissingPartError as error:
+        result.answer, result.explanation = "not comparable", error.what
+        return verdict
+    result.case = result.case.removesuffix(engine) + session.engine.name
+    # A block never ends after the step of the checkpoint.
+    blocks = session.run(lambda: False, every=max(1, step))
+    while session.step < step:
+        next(blocks)
+    _compare(result, session.checkpoint(), {name: getattr(model.state, name) for name in NUMBERS})
+    if result.answer == "different" and (reasons := _reasons(made_by, session)):
+        result.answer, result.difference = "not comparable", None
+        result.explanation = f"the bits differ, and may do so because {reasons}"
+    return verdict
+
+
+def _session(model: Checkpoint, documents: corpus.Corpus, engine: str) -> Session:
+    """The run of a checkpoint, not begun, on the engine and the instruction set that it records.
+
+    Raises MissingPartError where these are not here, so that bits cannot be compared.
+    """
+    made_by = model.made_by
+    if engine in REFERENCE_BITS and model.config.plain:
+        engine = AUTO  # the quickest engine with these bits
+    if engine == AUTO or not made_by.engine or not recorded_engine(model).bound:
+        return Session.start(model.config, documents, engine)
+    if THEN in made_by.instruction_set:
+        raise MissingPartError(
+            f"the model was trained on more than one instruction set ({made_by.instruction_set}), "
+            f"and no single run has its bits"
+        )
+    return Session.start(model.config, documents, engine, instruction_set=made_by.instruction_set)
+
+
+def _reasons(made_by: MadeBy, session: Session) -> str:
+    """Why the bits of this machine's run may differ from those of the run that made the model.
+
+    "" where there is no such reason, so that the model is another one.
+    """
+    here, depends = MadeBy.here(session.engine), bool(session.engine.bound)
+    if not made_by.engine:
+        return (
+            "the file, of format version 1, does not say which engine and instruction set made it"
+            if depends
+            else ""
+        )
+    names = ["libm", "platform", *(["microgpt"] if depends else [])]
+    return "; ".join(
+        f"{name} was {getattr(made_by, name) or 'unknown'} there and is {getattr(here, name)} here"
+        for name in names
+        if getattr(made_by, name) != getattr(here, name)
     )
 
 
-def _compare(result: CaseResult, original: Checkpoint, found: dict[str, array[float]]) -> None:
-    """Fill the result: the first number, in file order, whose bits differ."""
-    for what, numbers in found.items():
+def _compare(result: CaseResult, original: Checkpoint, actual: dict[str, array[float]]) -> None:
+    """Fill the result: the first number, in file order, whose bits differ from the original's."""
+    for what, numbers in actual.items():
         expected = getattr(original.state, what)
         result.numbers += len(expected)
         index = first_apart(expected.tobytes(), numbers.tobytes(), 0)
@@ -87,7 +142,7 @@ def _compare(result: CaseResult, original: Checkpoint, found: dict[str, array[fl
 
 
 def _place(model: Checkpoint, index: int) -> tuple[str, int, int]:
-    """(tensor, row, column) of a number by its place in the file."""
+    """(tensor, row, column) of the number with this index in the file."""
     for tensor, (rows, columns) in model.config.shapes(model.tokenizer.vocab_size).items():
         if index < rows * columns:
             return tensor, index // columns, index % columns
@@ -95,16 +150,17 @@ def _place(model: Checkpoint, index: int) -> tuple[str, int, int]:
     return "beyond the last tensor", 0, 0
 
 
-def _documents(found: Checkpoint, data: list[str] | None) -> corpus.Corpus:
-    """The documents the checkpoint names, or those of `data`, which must be the same ones."""
-    origin = found.data.origin
+def _documents(model: Checkpoint, data: list[str] | None) -> corpus.Corpus:
+    """The documents that the checkpoint names, or those in `data`, which must be the same."""
+    origin = model.data.origin
     if not data:
-        return corpus.again(origin, found.data.fingerprint)
+        return corpus.again(origin, model.data.fingerprint)
     source = corpus.read(data, origin.column, origin.dedupe)
-    if source.fingerprint() != found.data.fingerprint:
+    if source.fingerprint() != model.data.fingerprint:
         raise DataError(
-            f"these are not the documents the model was trained on: {len(source.documents):,} documents here, "
-            f"{found.data.documents:,} there, or other ones",
+            f"these are not the documents the model was trained on: "
+            f"{len(source.documents):,} documents here, {model.data.documents:,} there, "
+            f"or other ones",
             where=f"option --data {quote(', '.join(data))}",
             fix=f"--data with {origin}",
         )
@@ -115,6 +171,8 @@ def _export(path: str, original: str) -> Verdict:
     model = checkpoint.load(original)
     text = _text(path)
     held = exporting.embedded(text, path)
+    if "val" in held["config"]:  # the name of held_out in earlier versions
+        held["config"]["held_out"] = held["config"].pop("val")
     result = CaseResult("its weights", "same")
     for name, expected in (
         ("config", model.config.to_dict()),
@@ -142,7 +200,10 @@ def _text(path: str) -> str:
 
 
 def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
-    """What the module computes beside what the engine does. Runs no code but that which `export` writes."""
+    """Compare what the module computes with what the engine does.
+
+    It runs the module only if `export` writes the same text, so it never runs other code.
+    """
     if text != exporting.to_js(model, [])[".js"]:
         result.notes.append(
             "weights compared, nothing run: its code is not what this version exports"

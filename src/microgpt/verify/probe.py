@@ -1,15 +1,17 @@
-"""Run one Python program and tell, at full precision, what it computes: python -B probe.py SETTINGS.
+"""Run one Python program and report what it computes: python -B probe.py SETTINGS.
 
-Works in the cage, under any Python from 3.8 on, and imports nothing of the package. The program runs as `__main__`
-from program.py in the current folder, as a plain `python program.py` would run it, except that
+A script for the cage, under any Python from 3.8 on; it imports nothing of the package. The program
+is program.py in the current folder. It runs as `__main__`, as `python program.py` would run it,
+except that
 
 - every float that is formatted (f-string, %, .format, format, round) is noted before it is rounded;
-- whenever a line of output ends, after each statement `X.backward()`, at the end of a function `main` and at the
-  end of the program, the variables in sight are looked through for collections of numbers, and those that are of
-  interest and changed are noted. Which count: `collect`.
+- the variables in sight are searched for collections of numbers, and those of interest that
+  changed are noted. This happens when a line of output ends, after each statement `X.backward()`,
+  at the end of a function `main`, and at the end of the program. `collect` says what a collection
+  is.
 
-What it notes goes to a pipe as frames: a length (4 bytes, little-endian), a JSON header, then header["n"] raw bytes.
-It changes no value, and it judges nothing.
+What is noted goes to a pipe as frames: a length (4 bytes, little-endian), a JSON header of that
+length, then header["n"] raw bytes. The probe changes no value of the program.
 """
 
 # mypy: ignore-errors
@@ -28,7 +30,7 @@ import types
 PROBE_NAMES = ("__probe_number__", "__probe_backward__", "__probe_moment__")
 
 
-# ---- Reading numbers out of variables --------------------------------------------------------------
+# ---- Reading numbers out of variables ------------------------------------------------------------
 
 
 class NotNumbers(Exception):
@@ -36,10 +38,11 @@ class NotNumbers(Exception):
 
 
 def collect(value, leaves, most):
-    """Append the numbers, or objects and records holding numbers, of a nested collection, in order.
+    """Append the leaves of a nested collection, in order. NotNumbers where it holds anything else.
 
-    Collections are lists, tuples, dicts (values), arrays of `array` and of NumPy. An object is a leaf when one of its
-    attributes is a number, a list or tuple when it begins with a number and goes on with a collection.
+    Collections are lists, tuples, dicts (their values), and arrays of `array` and of NumPy. Leaves
+    are numbers, objects with an attribute that is a number, and records: lists or tuples that
+    begin with a number and contain a list or tuple. most: the largest number of leaves.
     """
     kind = type(value)
     if kind is dict:
@@ -74,7 +77,7 @@ def is_record(value):
 
 
 def numeric_fields(leaf):
-    """Names (or, for a record, places) of a leaf's numbers; a Value's "data" and "grad" where it has them."""
+    """Names of a leaf's numbers (of a record: indices). "data" and "grad" go before others."""
     if isinstance(leaf, (list, tuple)):
         return [i for i, part in enumerate(leaf) if type(part) in (int, float)]
     if isinstance(leaf, (str, bytes, type, types.FunctionType, types.ModuleType)):
@@ -97,7 +100,10 @@ def is_number(value):
 
 
 def columns(value, most):
-    """{field: array of float64} of a variable: "" for plain numbers, one entry a field for objects and records."""
+    """{field: array of float64} of a variable; the field is "" for plain numbers.
+
+    Objects and records have one array for each field. Empty where the variable holds no numbers.
+    """
     leaves = []
     try:
         collect(value, leaves, most)
@@ -126,20 +132,20 @@ def columns(value, most):
 
 def layout_of(value):
     """[[name, rows, columns]] of a dict of matrices, [] for anything else."""
-    found = []
+    layout = []
     for name, matrix in value.items() if isinstance(value, dict) else ():
         try:
-            found.append([str(name), len(matrix), len(matrix[0])])
+            layout.append([str(name), len(matrix), len(matrix[0])])
         except (TypeError, IndexError, KeyError):
             return []
-    return found
+    return layout
 
 
 # ---- Watching the program ------------------------------------------------------------------------
 
 
 class Instrument(ast.NodeTransformer):
-    """Calls the probe with every formatted float, after each backward pass and at the end of `main`."""
+    """Adds calls of the probe: for formatted floats, after backward passes, at the end of main."""
 
     def visit_FormattedValue(self, node):
         self.generic_visit(node)
@@ -226,7 +232,7 @@ class Probe:
         self.pipe.write(struct.pack("<I", len(text)) + text + raw)
 
     def number(self, value):
-        """Note a float about to be formatted (or those of a tuple); give it back unchanged."""
+        """Note a float that will be formatted, or those of a tuple. Returns it unchanged."""
         for item in value if type(value) is tuple else (value,):
             item = getattr(item, "data", item) if not hasattr(item, "dtype") else item
             if isinstance(item, float) or getattr(getattr(item, "dtype", None), "kind", "") == "f":
@@ -237,7 +243,7 @@ class Probe:
         return value
 
     def moment(self, kind, frame):
-        """Note every variable of interest that changed, in this frame and those that called it."""
+        """Note each variable of interest that changed, in this frame and in its callers."""
         seen = set()
         while frame is not None and frame.f_globals is self.program:
             for name, value in list(frame.f_locals.items()):
@@ -292,7 +298,7 @@ class Probe:
         self.frame(header, raw if fresh else b"")
 
     def evaluate(self, value, field):
-        """For each (index, change): fork, change that parameter, and note the first loss the copy arrives at."""
+        """Note a loss for each (index, change), from a forked copy with that parameter changed."""
         wanted, self.perturb = self.perturb["changes"], None
         self.pipe.flush()
         sys.stdout.flush()

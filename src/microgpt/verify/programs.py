@@ -1,7 +1,8 @@
-"""What `verify` can be given, and how one run of it goes: a Python file, an engine of ours, or a command.
+"""What can be verified, and how one run of it goes: a Python file, an engine, or a command.
 
-A run happens in a fresh folder that holds program.py and the data as input.txt, in a cage. The same program runs
-again in a varied environment, so that what depends on hash seed, time zone, locale or folder shows.
+A run happens in the cage, in a fresh folder that holds the program as program.py and the data as
+input.txt. Each of the two runs of a verification has its own surroundings, so that a program that
+depends on hash seed, time zone, locale or folder differs from itself.
 """
 
 from __future__ import annotations
@@ -18,12 +19,15 @@ from pathlib import Path
 
 from .. import engines, reference
 from ..errors import ConfigError, DataError, InputError, quote, reason
+from .cases import Settings
 from .recording import Recording, parse
 from .rewrite import require_program, with_settings
 from .sandbox import Limits, run
 
 PROBE = Path(__file__).with_name("probe.py")
 _ENGINE_PROGRAM = Path(__file__).with_name("engine_program.py")
+_PACKAGE_FOLDER = str(Path(__file__).parents[2])  # what an engine's program imports microgpt from
+# The environments of the first and the second run.
 VARIATIONS = (
     {"PYTHONHASHSEED": "0", "TZ": "UTC", "LC_ALL": "C.UTF-8"},
     {
@@ -36,108 +40,100 @@ VARIATIONS = (
 
 
 @dataclass(frozen=True)
-class Settings:
-    """One way to run: on which data, with which seed and number of steps (None: as the program says)."""
-
-    data: bytes
-    seed: int | None = None
-    steps: int | None = None
-
-
-@dataclass(frozen=True)
 class Interest:
-    """Which variables the probe looks for: by name, and by count of numbers. perturb: see gradients.py."""
+    """Which of a program's variables the probe reports."""
 
-    names: tuple[str, ...]
-    lengths: tuple[int, ...] = ()
-    everything_at_end: bool = False
-    perturb: dict[str, object] | None = None
+    names: tuple[str, ...]  # of variables
+    lengths: tuple[int, ...] = ()  # and any variable that holds that many numbers
+    everything_at_end: bool = False  # and at the end of the program every variable
+    perturb: dict[str, object] | None = None  # see gradients.py
 
 
 @dataclass(frozen=True)
 class Program:
-    """A program to run. Either source (Python, can be watched) or command (anything, cannot)."""
+    """A program to run: either source (Python, can be watched) or command (anything, cannot)."""
 
     name: str
     source: str = ""
     command: tuple[str, ...] = ()
-    readable: tuple[str, ...] = ()  # folders a command reads
+    readable: tuple[str, ...] = ()  # folders that a command reads
     python: str = sys.executable
-    steps_name: str = ""
+    python_path: str = ""  # a folder that the program imports from
+    steps_name: str = ""  # its name for the number of steps, where it is not a usual one
     limits: Limits = field(default_factory=Limits)
 
     def prepared(self, settings: Settings) -> str:
-        """The source with that seed and number of steps; DataError where they cannot be set safely."""
+        """The source with these settings. DataError where a number cannot be set safely."""
         return with_settings(self.source, settings.steps, settings.seed, self.steps_name)
 
     def run(self, settings: Settings, variation: int, interest: Interest | None) -> Recording:
-        """One run. interest None: watched by nobody, the plain program."""
+        """Run it once. interest None: the plain program, without the probe."""
         with tempfile.TemporaryDirectory(prefix="verify-" + "x" * variation) as outer:
             folder = Path(outer) / "work"
             folder.mkdir()
             (folder / "input.txt").write_bytes(settings.data)
-            environment = {
-                "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-                "HOME": str(folder),
-                "TMPDIR": str(folder),
-                "OPENBLAS_NUM_THREADS": "1",
-                "OMP_NUM_THREADS": "1",
-                "PYTHONDONTWRITEBYTECODE": "1",
-                **VARIATIONS[variation % len(VARIATIONS)],
-            }
+            environment = self._environment(folder, variation)
             if self.command:
-                words = self._command(folder, settings)
+                words = self._words(folder, settings)
                 return parse(run(words, folder, environment, self.limits, readable=self.readable))
-            (folder / "program.py").write_text(
-                self.prepared(settings), encoding="utf-8", newline=""
-            )
+            source = self.prepared(settings)
+            (folder / "program.py").write_text(source, encoding="utf-8", newline="")
             if interest is None:
                 return parse(run([self.python, "program.py"], folder, environment, self.limits))
             reading, writing = os.pipe()
-            told = json.dumps({"pipe": writing, **interest.__dict__})
-            watched = [self.python, str(PROBE), told]
+            probe_settings = json.dumps({"pipe": writing, **interest.__dict__})
+            watched = [self.python, str(PROBE), probe_settings]
             return parse(run(watched, folder, environment, self.limits, (reading, writing)))
 
-    def _command(self, folder: Path, settings: Settings) -> list[str]:
-        values = {
-            "{data}": str(folder / "input.txt"),
-            "{steps}": settings.steps,
-            "{seed}": settings.seed,
+    def _environment(self, folder: Path, variation: int) -> dict[str, str]:
+        environment = {
+            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+            "HOME": str(folder),
+            "TMPDIR": str(folder),
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            **VARIATIONS[variation % len(VARIATIONS)],
         }
-        words = []
-        for word in self.command:
-            for hole, value in values.items():
-                if hole in word and value is None:
-                    raise ConfigError(
-                        f"the command has {hole}, which was not given", where="option --cmd"
-                    )
-                word = word.replace(hole, str(value))
-            words.append(word)
-        for name, value in (("steps", settings.steps), ("seed", settings.seed)):
-            if value is not None and not any(f"{{{name}}}" in word for word in self.command):
+        return {**environment, **({"PYTHONPATH": self.python_path} if self.python_path else {})}
+
+    def _words(self, folder: Path, settings: Settings) -> list[str]:
+        """The command's words, with {data}, {steps} and {seed} filled in."""
+        numbers = {"steps": settings.steps, "seed": settings.seed}
+        for name, number in numbers.items():
+            wanted = any(f"{{{name}}}" in word for word in self.command)
+            if wanted and number is None:
                 raise ConfigError(
-                    f"the number of {name} cannot be set in this command"
-                    if name == "steps"
-                    else "no seed can be set",
+                    f"the command has {{{name}}}, which was not given", where="option --cmd"
+                )
+            if number is not None and not wanted:
+                what = "number of steps" if name == "steps" else "seed"
+                raise ConfigError(
+                    f"the {what} cannot be set in this command",
                     where="option --cmd",
                     fix=f"write {{{name}}} in the command where the number belongs",
                 )
+        words = list(self.command)
+        for name, value in {"data": folder / "input.txt", **numbers}.items():
+            words = [word.replace(f"{{{name}}}", str(value)) for word in words]
         return words
 
 
 def python_program(
     path: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
 ) -> Program:
-    """A .py file as a program. Raises InputError, and DataError for a text that is none."""
+    """A .py file as a program.
+
+    Raises InputError where it cannot be read, DataError where it is not a Python program.
+    """
     try:
         source = Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(f"cannot read the program: {reason(error)}", where=quote(path)) from error
     except UnicodeDecodeError as error:
-        raise DataError(
-            "the program is not UTF-8 text", where=f"{quote(path)}, byte {error.start}"
-        ) from error
-    if python == sys.executable:  # another one may know other syntax
+        where = f"{quote(path)}, byte {error.start}"
+        raise DataError("the program is not UTF-8 text", where=where) from error
+    if python == sys.executable:  # another Python may know other syntax
         require_program(source, path)
     return Program(
         Path(path).name, source, python=python, steps_name=steps_name, limits=limits or Limits()
@@ -151,34 +147,35 @@ def reference_program(python: str = sys.executable, limits: Limits | None = None
 
 
 def engine_program(name: str, limits: Limits | None = None) -> Program:
-    """An engine of ours behind the reference's loop. Raises ConfigError, MissingPartError for the name."""
+    """An engine of the package, driven by the reference's training loop.
+
+    Raises ConfigError for a name that no engine has, MissingPartError where it is not installed.
+    """
     engines.engine_class(name)
-    source = _ENGINE_PROGRAM.read_text(encoding="utf-8").replace(
-        'ENGINE = "scalar"', f"ENGINE = {name!r}"
-    )
-    return Program(f"engine {name}", source, limits=limits or Limits())
+    source = _ENGINE_PROGRAM.read_text(encoding="utf-8")
+    source = source.replace('ENGINE = "scalar"', f"ENGINE = {name!r}")
+    return Program(f"engine {name}", source, python_path=_PACKAGE_FOLDER, limits=limits or Limits())
 
 
 def command_program(command: str, limits: Limits | None = None) -> Program:
-    """A command line as a program: split like a shell does, run without one. Files it names are found from here."""
+    """A command line as a program. It is split as a shell would split it, and run without a shell.
+
+    Files that it names are found from the current folder. Raises InputError for an unknown command.
+    """
     words: Sequence[str] = shlex.split(command)
-    found = shutil.which(words[0]) if words else None
-    if not found:
+    executable = shutil.which(words[0]) if words else None
+    if not executable:
         raise InputError(
             f"there is no command {quote(words[0] if words else command)}", where="option --cmd"
         )
     rest = [os.path.abspath(word) if os.path.exists(word) else word for word in words[1:]]
-    folders = tuple(
-        sorted(
-            {
-                os.path.dirname(word)
-                for word in (os.path.realpath(found), *rest)
-                if os.path.isabs(word)
-            }
-        )
+    named = [word for word in (os.path.realpath(executable), *rest) if os.path.isabs(word)]
+    return Program(
+        f"command {command}",
+        command=(os.path.abspath(executable), *rest),
+        readable=tuple(sorted({os.path.dirname(word) for word in named})),
+        limits=limits or Limits(),
     )
-    whole = (os.path.abspath(found), *rest)
-    return Program(f"command {command}", command=whole, readable=folders, limits=limits or Limits())
 
 
 def program(

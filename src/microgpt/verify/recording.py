@@ -1,6 +1,7 @@
-"""What a program computed, as probe.py told it: formatted floats and the states of its number collections.
+"""What a program computed, as the probe noted it: formatted floats, states of collections.
 
-Parses what an untrusted program could have written into the pipe, so it trusts no length and no name in it.
+The bytes come from a pipe that an untrusted program could write into. So no length and no name in
+them is trusted, and any bytes at all are read without an error.
 """
 
 from __future__ import annotations
@@ -14,24 +15,19 @@ from typing import Any
 
 from .sandbox import Outcome
 
-PARAMETER_NAMES = (
-    "parameters",
-    "params",
-    "state_dict",
-    "weights",
-)  # what the state is read from, first found first
+# The variable that holds the parameters: the first of these that a program has.
+PARAMETER_NAMES = ("parameters", "params", "state_dict", "weights")
 MOMENT_NAMES = ("m", "v")  # Adam's, compared where both programs have them
-ROLES = ("gradients", *MOMENT_NAMES, "parameters")  # in the order in which a step computes them
 _STEP = re.compile(rb"step\s+(\d+)")
 
 
 @dataclass(frozen=True)
 class State:
-    """The numbers of one variable at one moment: raw little-endian float64. line: lines of output before it."""
+    """The numbers of one variable at one moment."""
 
-    kind: str  # "line", "backward" or "end"
-    line: int
-    raw: bytes
+    kind: str  # the moment: "line", "backward" or "end"
+    line: int  # how many lines of output were printed before it
+    raw: bytes  # little-endian float64
 
     def numbers(self) -> array[float]:
         """The float64 in order."""
@@ -40,16 +36,17 @@ class State:
 
 @dataclass
 class Recording:
-    """One run of one program. outcome: how it ended and what it printed."""
+    """One run of one program: how it ended, what it printed, and what the probe saw."""
 
     outcome: Outcome
-    numbers: list[tuple[int, float]] = field(
-        default_factory=list
-    )  # (line of output, float formatted there)
+    # (line of output, float formatted there)
+    numbers: list[tuple[int, float]] = field(default_factory=list)
+    # by variable: "NAME" for plain numbers, "NAME.data" for a field of objects
     states: dict[str, list[State]] = field(default_factory=dict)
+    # of a dict of matrices: (name, rows, columns) of each
     layouts: dict[str, list[tuple[str, int, int]]] = field(default_factory=dict)
-    evaluated: list[float] = field(default_factory=list)
-    complete: bool = False
+    evaluated: list[float] = field(default_factory=list)  # losses at changed parameters
+    complete: bool = False  # the probe reached its end, and all it wrote could be read
 
     def fingerprint(self) -> object:
         """Everything that must not depend on where and when the program runs."""
@@ -72,21 +69,27 @@ class Recording:
         return {name: states[-1].raw for name, states in self.states.items() if states}
 
     def step_at(self, line: int) -> int | None:
-        """The step that a line of output (from 0) tells of, None where it tells of none."""
+        """The step that line `line` of the output (from 0) reports; None where it reports none."""
         lines = self.outcome.stdout.split(b"\n", line + 1)
-        found = _STEP.match(lines[line]) if line < len(lines) else None
-        return int(found.group(1)) if found else None
+        match = _STEP.match(lines[line]) if line < len(lines) else None
+        return int(match.group(1)) if match else None
 
     def step_of(self, line: int) -> int | None:
-        """The step that a state seen at a line belongs to: 0 before the first, None if no line tells of steps."""
+        """The step that a state seen at a line belongs to.
+
+        0 is before the first step; None where the program prints no steps.
+        """
         lines = self.outcome.stdout.split(b"\n")
-        told = [found for text in lines[: line + 1] if (found := _STEP.match(text))]
-        if told:
-            return int(told[-1].group(1))
+        reported = [match for text in lines[: line + 1] if (match := _STEP.match(text))]
+        if reported:
+            return int(reported[-1].group(1))
         return 0 if any(_STEP.match(text) for text in lines) else None
 
     def sequence(self, name: str, *, backward: bool = False) -> list[State]:
-        """The states a variable went through: at backward passes, or at all other moments without repetitions."""
+        """The states a variable went through.
+
+        backward: those at backward passes, else those at all other moments, without repetitions.
+        """
         chosen: list[State] = []
         for state in self.states.get(name, []):
             repeated = not backward and chosen and chosen[-1].raw == state.raw
@@ -95,7 +98,7 @@ class Recording:
         return chosen
 
     def key_of(self, names: tuple[str, ...]) -> str:
-        """The first of the variables that was recorded, with its field of data; "" where none was."""
+        """The first of these variables that was recorded, its `.data` if it has any; else ""."""
         for name in names:
             for key in (f"{name}.data", name):
                 if self.states.get(key):
@@ -104,9 +107,9 @@ class Recording:
 
 
 def parse(outcome: Outcome) -> Recording:
-    """The recording in an outcome's record. Frames that make no sense end the reading; `complete` tells."""
+    """The recording in an outcome's record. A frame that makes no sense ends it: not `complete`."""
     recording, data, at = Recording(outcome), memoryview(outcome.record), 0
-    raws: dict[str, bytes] = {}
+    raws: dict[str, bytes] = {}  # by their digest: the probe sends equal states once
     try:
         while at + 4 <= len(data):
             (size,) = struct.unpack_from("<I", data, at)
@@ -116,13 +119,16 @@ def parse(outcome: Outcome) -> Recording:
             if len(raw) != header.get("n", 0) or len(raw) % 8:
                 break
             at += len(raw)
-            _take(recording, header, raw, raws)
+            _add_frame(recording, header, raw, raws)
     except (ValueError, KeyError, TypeError, AttributeError, struct.error):
         recording.complete = False
     return recording
 
 
-def _take(recording: Recording, header: dict[str, Any], raw: bytes, raws: dict[str, bytes]) -> None:
+def _add_frame(
+    recording: Recording, header: dict[str, Any], raw: bytes, raws: dict[str, bytes]
+) -> None:
+    """Add what one frame holds; ValueError, KeyError or TypeError where it makes no sense."""
     kind = header["t"]
     if kind == "state":
         if raw:
@@ -142,7 +148,10 @@ def _take(recording: Recording, header: dict[str, Any], raw: bytes, raws: dict[s
 
 
 def place_in(recording: Recording, key: str, count: int, index: int) -> tuple[str, int, int]:
-    """(tensor, row, column) of number `index` among `count`, by the layout of a dict of matrices of that size."""
+    """(tensor, row, column) of number `index` among `count` numbers of a variable.
+
+    The layout is that of a dict of matrices with `count` numbers, where the program has one.
+    """
     layouts = recording.layouts
     for layout in [layouts[key]] if key in layouts else list(layouts.values()):
         if sum(rows * columns for _, rows, columns in layout) == count:

@@ -1,7 +1,7 @@
-"""Give a program another number of steps or another seed, changing that one number in its text and nothing else.
+"""Another number of steps or another seed for a program: one number in its text changes.
 
-The number is found in the syntax tree. Where it is not found, or found more than once, the rewriting is refused:
-a guess could make two different programs look the same.
+The number is found in the syntax tree. Where it is not found, or is found in several places, the
+change is refused: a guess could make two different programs look the same.
 """
 
 from __future__ import annotations
@@ -20,23 +20,27 @@ _FIX = "a file that python accepts"
 
 @dataclass(frozen=True)
 class Place:
-    """A whole number in a program's text, and where it stands (line from 1, column in bytes from 0)."""
+    """A whole number in a program's text, and where it is."""
 
     value: int
-    line: int
-    start: int
+    line: int  # from 1
+    start: int  # in the line, in bytes from 0
     end: int
 
 
 def steps_place(source: str, name: str = "") -> Place:
     """Where the program says how many steps it trains.
 
-    That is the one assignment to, or parameter default of, `num_steps` (or `name`); without any, the one assignment of
-    a whole number that no other place of the program repeats and that a `range` of a `for` statement takes.
+    That is the one assignment to `num_steps` (or `name`), or the one parameter with that name and
+    a default. Where there is none, it is the one assignment of a whole number that the program
+    contains only once and that a `for` statement passes to `range`.
+
+    >>> steps_place("x = 1\\nnum_steps = 1000\\n")
+    Place(value=1000, line=2, start=12, end=16)
     """
     tree = _parsed(source)
     names = (name,) if name else STEP_NAMES
-    places = [place for found, place in _assigned(tree) if found in names]
+    places = [place for target, place in _assigned(tree) if target in names]
     if not places and not name:
         looped = {
             n.id
@@ -47,17 +51,15 @@ def steps_place(source: str, name: str = "") -> Place:
         numbers = [
             n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and type(n.value) is int
         ]
-        assigned = [(found, place) for found, place in _assigned(tree) if found in looped]
-        places = [
-            place for _, place in assigned if numbers.count(place.value) == 1 and place.value > 1
-        ]
+        assigned = [place for target, place in _assigned(tree) if target in looped]
+        places = [p for p in assigned if numbers.count(p.value) == 1 and p.value > 1]
     return _only(places, "number of steps", f"an assignment such as {names[0]} = 1000")
 
 
 def seed_place(source: str) -> Place:
     """Where the program says its seed: seed(42), Random(42), or a name `seed` set to a number."""
     tree = _parsed(source)
-    places = [place for found, place in _assigned(tree) if found in SEED_NAMES]
+    places = [place for target, place in _assigned(tree) if target in SEED_NAMES]
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.Call)
@@ -85,9 +87,14 @@ def replaced(source: str, place: Place, value: int) -> str:
     return text
 
 
-@lru_cache(64)  # also because CPython 3.11's parser must not run in two threads at once
+# Cached also because the parser of CPython 3.11 must not run in two threads at once: the two runs
+# of a program take the text that was prepared before they started.
+@lru_cache(64)
 def with_settings(source: str, steps: int | None, seed: int | None, steps_name: str = "") -> str:
-    """The program with that many steps and that seed, where they are given."""
+    """The program with that number of steps and that seed, where they are given.
+
+    Raises DataError where a number cannot be set safely, or the source is not Python.
+    """
     changes: list[tuple[Callable[[str], Place], int | None]] = [
         (lambda text: steps_place(text, steps_name), steps),
         (seed_place, seed),
@@ -99,7 +106,10 @@ def with_settings(source: str, steps: int | None, seed: int | None, steps_name: 
 
 
 def require_program(source: str, path: str) -> None:
-    """Raises DataError for a file that is no Python, or that does nothing: a list of words is a row of expressions."""
+    """Raises DataError for a text that is not Python, or that does nothing.
+
+    A list of words can be valid Python: each line is an expression without effect.
+    """
     for node in ast.walk(_parsed(source, path)):
         if isinstance(node, ast.Call) or (
             isinstance(node, ast.stmt) and not isinstance(node, ast.Expr)
@@ -111,20 +121,18 @@ def require_program(source: str, path: str) -> None:
 def _parsed(source: str, path: str = "") -> ast.Module:
     try:
         return ast.parse(source, path or "<unknown>")
-    except (
-        SyntaxError,
-        ValueError,
-        RecursionError,
-        MemoryError,
-    ) as error:  # the last two: nested too deeply
-        why = str(error) or type(error).__name__
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        why = str(error) or type(error).__name__  # the last two: nested too deeply
         raise DataError(
             f"this is not a Python program: {why}", where=quote(path) if path else "", fix=_FIX
         ) from error
 
 
 def _assigned(tree: ast.AST) -> Iterator[tuple[str, Place]]:
-    """Every name that is set to a literal whole number: assignments, alone or in tuples, and parameter defaults."""
+    """Every name that is set to a literal whole number.
+
+    That is by an assignment, alone or in a tuple, or as a parameter's default.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign):
             for target in node.targets:
@@ -171,13 +179,10 @@ def _place(node: ast.Constant) -> Place:
 
 def _only(places: list[Place], what: str, form: str) -> Place:
     if len(places) != 1:
-        found = (
-            "nowhere"
-            if not places
-            else f"in {len(places)} places (lines {', '.join(str(p.line) for p in places)})"
-        )
+        lines = ", ".join(str(place.line) for place in places)
+        where = f"in {len(places)} places (lines {lines})" if places else "nowhere"
         raise DataError(
-            f"cannot change the program's {what}: it should stand in one place, and was found {found}",
+            f"cannot change the program's {what}: it must be in one place, and was found {where}",
             fix=f"{form}, or verify it without changing it",
         )
     return places[0]

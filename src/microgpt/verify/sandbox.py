@@ -1,14 +1,16 @@
-"""Run a command within limits of time, memory, output, processes, files and network (promises R29).
+"""Run a command within limits of time, memory, output, processes, files and network (promise R29).
 
-The parent's side of cage.py: it starts the cage, reads what the command writes, enforces the deadline and the
-size of the output, and gets an `Outcome` whatever the command does. It never raises for what a command does.
-It says which guards the system granted; it does not pretend to the others.
+This is the parent's side of cage.py. It starts the cage, reads what the command writes, and
+enforces the deadline and the size of the output. The result is an `Outcome`, whatever the command
+does; nothing that a command does raises an exception here. The outcome names the guards that the
+system granted.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import subprocess
 import sys
@@ -21,7 +23,10 @@ from typing import IO, Any
 
 CAGE = Path(__file__).with_name("cage.py")
 EVERY_GUARD = ("files", "network", "processes")
-GRACE_SECONDS = 0.9  # for killing what is left; the whole ends within the limit plus a second
+GRACE_SECONDS = 0.9  # for killing what is left; a run ends within its limit plus a second
+ERROR_BYTES = 1 << 16  # at the end of stderr: where the message of an error is looked for
+# Also inside a group of exceptions, where a bar stands before each line, and as node writes it.
+_EXCEPTION = re.compile(r"[\s|]*((?:Uncaught )?[\w.]*(?:Error|Exception|Group|Interrupt)\b.*)")
 
 
 @dataclass(frozen=True)
@@ -29,62 +34,69 @@ class Limits:
     """What one run of a command may use."""
 
     seconds: float = 3600.0  # of wall time
-    memory: int = 4 << 30  # bytes, all its processes together, and of address space each
+    memory: int = 4 << 30  # bytes: of all its processes together, and of each one's address space
     output: int = 64 << 20  # bytes of stdout and of stderr each
     files: int = 64 << 20  # bytes in its folder
-    record: int = 2 << 30  # bytes of recorded state
+    record: int = 2 << 30  # bytes that the probe writes
     processes: int = 64
     network: bool = False
 
 
 @dataclass
 class Outcome:
-    """How a run went. ended: "exit", or the limit that ended it: time, memory, output, files, processes, record."""
+    """How a run went, and what the command wrote."""
 
     stdout: bytes
     stderr: bytes
     record: bytes
-    status: int | None  # exit status, or minus a signal's number; None where it was ended by us
-    ended: str
-    seconds: float
+    status: int | None  # exit status, or minus a signal's number; None where a limit ended it
+    ended: str  # "exit", or the limit: time, memory, output, files, processes, record
+    seconds: float  # of wall time
     cpu: float  # seconds of processor time
     memory: int  # peak resident bytes of its largest process
-    survivors: int
+    survivors: int  # processes that could not be ended
     guards: tuple[str, ...]  # which of EVERY_GUARD were in force
 
     @property
     def failure(self) -> str:
-        """ "" after a normal exit with status 0, else a phrase that says what happened."""
+        """What went wrong, as a phrase; empty after a normal exit with status 0."""
         if self.ended != "exit":
             return f"was ended: over its limit of {self.ended}"
         if self.status == 0:
             return ""
-        last = self.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        how = (
-            f"was killed by signal {-(self.status or 0)}"
-            if (self.status or 0) < 0
-            else f"exited {self.status}"
-        )
-        return f"{how}: {last}" if last else how
+        status = self.status or 0
+        how = f"was killed by signal {-status}" if status < 0 else f"exited {status}"
+        message = error_line(self.stderr[-ERROR_BYTES:].decode(errors="replace"))
+        return f"{how}: {message}" if message else how
+
+
+def error_line(text: str) -> str:
+    r"""The line of a program's error output that says what went wrong, "" where there is none.
+
+    That is the type and message of the exception that ended it, by the last traceback; else the
+    first line that begins with the name of an exception; else the first line that is no warning.
+
+    >>> error_line("Traceback (most recent call last):\n  File 'x'\nOSError: no\nfix: yes\n")
+    'OSError: no'
+    """
+    lines = text.splitlines()
+    tracebacks = [i for i, line in enumerate(lines) if line.startswith("Traceback (most recent")]
+    for line in lines[tracebacks[-1] + 1 :] if tracebacks else ():
+        if line.strip() and not line[0].isspace():
+            return line.strip()
+    named = [match[1] for line in lines if (match := _EXCEPTION.match(line))]
+    said = [line.strip() for line in lines if line.strip()]
+    plain = [line for line in said if "Warning: " not in line]
+    return next(iter((*named, *plain, *said)), "")
 
 
 def readable_paths(python: str) -> list[str]:
-    """What a Python program needs to read besides its own folder: system, interpreter, libraries."""
+    """The folders a Python program needs to read: those of system, interpreter and libraries."""
     package_root = str(Path(__file__).resolve().parents[2])
     own = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), package_root]
     resolved = Path(os.path.realpath(python)).parent.parent
-    system = [
-        "/usr",
-        "/lib",
-        "/lib64",
-        "/bin",
-        "/etc",
-        "/opt",
-        "/proc",
-        "/dev/urandom",
-        "/dev/random",
-        "/dev/zero",
-    ]
+    system = ["/usr", "/lib", "/lib64", "/bin", "/etc", "/opt", "/proc"]
+    system += ["/dev/urandom", "/dev/random", "/dev/zero"]
     invoked = Path(os.path.abspath(python)).parent.parent
     return sorted({*system, *own, *(str(p) for p in (resolved, invoked) if p != Path("/"))})
 
@@ -97,10 +109,10 @@ def run(
     record: tuple[int, int] | None = None,
     readable: Sequence[str] = (),
 ) -> Outcome:
-    """Run a command (its first word an absolute path) in a folder.
+    """Run a command in a folder; its first word is an absolute path.
 
+    record: both ends of a pipe. The command inherits the writing end; what it writes is returned.
     readable: folders it may read besides those of `readable_paths`.
-    record: both ends of a pipe; the command inherits the writing end, and what it writes there is returned.
     """
     status_read, status_write = os.pipe()
     settings = {
@@ -146,28 +158,22 @@ def run(
 
 
 def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Outcome:
-    told: dict[str, Any] = {
-        "status": None,
-        "guards": [],
-        "cpu": 0.0,
-        "memory": 0,
-        "over": "",
-        "survivors": 0,
-    }
+    report: dict[str, Any] = {"status": None, "guards": [], "cpu": 0.0, "memory": 0}
+    report |= {"over": "", "survivors": 0}
     for line in received["status"].splitlines():
-        told.update(json.loads(line))
-    ended = over or (told["over"] if told["over"] not in ("", "stopped") else "exit")
+        report.update(json.loads(line))
+    ended = over or (report["over"] if report["over"] not in ("", "stopped") else "exit")
     return Outcome(
         stdout=bytes(received["stdout"]),
         stderr=bytes(received["stderr"]),
         record=bytes(received.get("record", b"")),
-        status=told["status"] if ended == "exit" else None,
+        status=report["status"] if ended == "exit" else None,
         ended=ended,
         seconds=seconds,
-        cpu=told["cpu"],
-        memory=told["memory"],
-        survivors=told["survivors"],
-        guards=tuple(sorted(told["guards"])),
+        cpu=report["cpu"],
+        memory=report["memory"],
+        survivors=report["survivors"],
+        guards=tuple(sorted(report["guards"])),
     )
 
 
@@ -177,7 +183,10 @@ def _collect(
     caps: Mapping[str, int],
     deadline: float,
 ) -> tuple[dict[str, bytearray], str]:
-    """Read all streams to their ends or until a cap or the deadline; the cage is gone afterwards."""
+    """Read all streams to their ends, or until one is over its cap or the time is over.
+
+    What was received, and the limit that was passed, if any. The cage has ended afterwards.
+    """
     received = {name: bytearray() for name in streams}
     over, stop_at = "", deadline
     with selectors.DefaultSelector() as selector:
@@ -194,7 +203,7 @@ def _collect(
                 if not chunk:
                     selector.unregister(key.fileobj)
                 elif over and key.data != "status":
-                    continue  # reading on only so that nobody waits for us
+                    continue  # read on, so that no process waits for a full pipe
                 elif len(received[key.data]) + len(chunk) > caps[key.data]:
                     over = key.data if key.data == "record" else "output"
                 else:
@@ -203,7 +212,7 @@ def _collect(
                 cage.stdin.close()
                 stop_at = time.monotonic() + GRACE_SECONDS
     if over and cage.poll() is None:
-        cage.kill()  # its own children have its death as their signal
+        cage.kill()  # which kills its child too: PR_SET_PDEATHSIG in cage.py
     if cage.stdin and not cage.stdin.closed:
         cage.stdin.close()
     cage.wait()

@@ -1,6 +1,6 @@
-"""First rung: which character follows which? Count, divide, draw. No learning yet, and no gradient.
+"""First rung: which character follows which? Count, divide, draw. There is no gradient yet.
 
-Reads input.txt, one document a line, as every rung does.
+python 1_counts.py      reads input.txt, one document a line, as every rung does
 """
 
 import math
@@ -10,7 +10,7 @@ random.seed(42)
 documents = [line.strip() for line in open("input.txt", encoding="utf-8") if line.strip()]
 random.shuffle(documents)
 alphabet = sorted(set("".join(documents)))
-bos, vocab_size = len(alphabet), len(alphabet) + 1  # the mark before and after each document
+bos, vocab_size = len(alphabet), len(alphabet) + 1  # bos: start and end of a document
 tokens = [[bos, *(alphabet.index(c) for c in document), bos] for document in documents]
 
 counts = [[0] * vocab_size for _ in range(vocab_size)]  # [this token][next token]
@@ -19,7 +19,7 @@ for document in tokens:
         counts[this][following] += 1
 probabilities = [[count / max(1, sum(row)) for count in row] for row in counts]
 
-# The loss: how surprised the table is by the next token, in nats, on average. Every later rung tries to lower it.
+# The loss: how surprising the next token is on average, in nats. Later rungs try to lower it.
 surprises = [
     -math.log(probabilities[a][b]) for document in tokens for a, b in zip(document, document[1:])
 ]

@@ -1,6 +1,7 @@
-"""Second rung: find the same table by going downhill. One weight for each pair of tokens, one gradient by hand.
+"""Second rung: learn the same table by gradient descent. One weight for each pair of tokens.
 
-The derivative of -log softmax(row)[target] by row[o] is p[o] - (1 if o is the target else 0).
+The gradient is derived by hand: -log softmax(row)[target] changes with row[o] by
+p[o] - (1 if o is the target else 0).
 """
 
 import math
@@ -12,9 +13,8 @@ random.shuffle(documents)
 alphabet = sorted(set("".join(documents)))
 bos, vocab_size = len(alphabet), len(alphabet) + 1
 num_steps, rate = 1000, 1.0
-weights = [
-    [random.gauss(0, 0.08) for _ in range(vocab_size)] for _ in range(vocab_size)
-]  # [this token][next token]
+# weights[this token][next token]
+weights = [[random.gauss(0, 0.08) for _ in range(vocab_size)] for _ in range(vocab_size)]
 
 
 def softmax(row):

@@ -1,6 +1,7 @@
-"""Third rung: nobody derives by hand. The same table, the same steps; a small class works out the gradients.
+"""Third rung: automatic gradients. The same table and the same steps; a class finds the gradients.
 
-It agrees with the second rung to the last digits, not to the last bit: the sums are taken in another order.
+It agrees with the second rung to the last digits, but not to the last bit: its sums have another
+order.
 """
 
 import math
@@ -14,7 +15,7 @@ bos, vocab_size = len(alphabet), len(alphabet) + 1
 
 
 class Value:
-    """A number that remembers what it was computed from, and how it changes with each of them."""
+    """A number that remembers what it was computed from, and its slope with respect to each."""
 
     __slots__ = ("data", "grad", "inputs", "slopes")
 
@@ -44,7 +45,7 @@ class Value:
     __truediv__ = lambda self, other: self * other**-1
 
     def backward(self):
-        """Gradients of everything this depends on: a node hands its own down once all its users have added to it."""
+        """Gradients of all that this depends on. A node passes its own on when it is complete."""
         order, seen, stack = [], {self}, [(self, iter(self.inputs))]
         while stack:
             for value in stack[-1][1]:

@@ -1,6 +1,7 @@
-"""Fourth rung: tokens become vectors. An embedding, a multi-layer perceptron, logits: what is alike can share.
+"""Fourth rung: tokens become vectors. Similar tokens share what they learn.
 
-It still sees one token only, so it cannot get below the loss of the first rung; with more steps it gets close.
+The model is an embedding, a multi-layer perceptron and logits. It still sees one token only, so its
+loss cannot fall below that of the first rung; with more steps it comes close.
 """
 
 import math
@@ -14,7 +15,7 @@ bos, vocab_size = len(alphabet), len(alphabet) + 1
 
 
 class Value:
-    """A number that remembers what it was computed from, and how it changes with each of them."""
+    """A number that remembers what it was computed from, and its slope with respect to each."""
 
     __slots__ = ("data", "grad", "inputs", "slopes")
 
@@ -47,7 +48,7 @@ class Value:
     __truediv__ = lambda self, other: self * other**-1
 
     def backward(self):
-        """Gradients of everything this depends on: a node hands its own down once all its users have added to it."""
+        """Gradients of all that this depends on. A node passes its own on when it is complete."""
         order, seen, stack = [], {self}, [(self, iter(self.inputs))]
         while stack:
             for value in stack[-1][1]:
@@ -64,9 +65,7 @@ class Value:
 
 
 n_embd, num_steps, rate = 16, 1000, 0.1
-matrix = lambda rows, columns: [
-    [Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)
-]
+matrix = lambda m, n: [[Value(random.gauss(0, 0.08)) for _ in range(n)] for _ in range(m)]
 weights = {"wte": matrix(vocab_size, n_embd), "lm_head": matrix(vocab_size, n_embd)}
 weights |= {"mlp_fc1": matrix(4 * n_embd, n_embd), "mlp_fc2": matrix(n_embd, 4 * n_embd)}
 parameters = [w for rows in weights.values() for row in rows for w in row]
@@ -87,9 +86,7 @@ def softmax(logits):
 def model(token):
     x = weights["wte"][token]
     hidden = [h.relu() for h in linear(x, weights["mlp_fc1"])]
-    x = [
-        a + b for a, b in zip(linear(hidden, weights["mlp_fc2"]), x)
-    ]  # the residual: what came in goes on as well
+    x = [a + b for a, b in zip(linear(hidden, weights["mlp_fc2"]), x)]  # residual: x is added
     return linear(x, weights["lm_head"])
 
 

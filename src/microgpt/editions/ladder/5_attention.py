@@ -1,6 +1,7 @@
-"""Fifth rung: positions see each other. Attention, position vectors, norms: this is the whole model.
+"""Fifth rung: positions read from each other. Attention, positions and norms complete the model.
 
-Its steps are still plain ones downhill. Where a name repeats, its loss falls below what any table of pairs can reach.
+Its steps are still plain gradient descent. On names that repeat, its loss falls below that of any
+table of pairs.
 """
 
 import math
@@ -14,7 +15,7 @@ bos, vocab_size = len(alphabet), len(alphabet) + 1
 
 
 class Value:
-    """A number that remembers what it was computed from, and how it changes with each of them."""
+    """A number that remembers what it was computed from, and its slope with respect to each."""
 
     __slots__ = ("data", "grad", "inputs", "slopes")
 
@@ -47,7 +48,7 @@ class Value:
     __truediv__ = lambda self, other: self * other**-1
 
     def backward(self):
-        """Gradients of everything this depends on: a node hands its own down once all its users have added to it."""
+        """Gradients of all that this depends on. A node passes its own on when it is complete."""
         order, seen, stack = [], {self}, [(self, iter(self.inputs))]
         while stack:
             for value in stack[-1][1]:
@@ -65,9 +66,7 @@ class Value:
 
 n_layer, n_embd, n_head, block_size = 1, 16, 4, 16
 num_steps, rate = 1000, 0.1
-matrix = lambda rows, columns: [
-    [Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)
-]
+matrix = lambda m, n: [[Value(random.gauss(0, 0.08)) for _ in range(n)] for _ in range(m)]
 weights = {
     "wte": matrix(vocab_size, n_embd),
     "wpe": matrix(block_size, n_embd),
@@ -99,14 +98,14 @@ def rmsnorm(x):
 
 
 def attend(query, keys, values):
-    """Mix the values of all positions so far, by how well their keys fit the query."""
+    """The mean of the values so far, weighted by how well their keys match the query."""
     size = len(query)
     fit = softmax([sum(query[j] * key[j] for j in range(size)) / size**0.5 for key in keys])
     return [sum(f * value[j] for f, value in zip(fit, values)) for j in range(size)]
 
 
 def gpt(token, position, keys, values):
-    """Logits for the next token; keys and values hold what the earlier positions left, layer by layer."""
+    """Logits of the next token. keys and values hold the earlier positions, layer by layer."""
     x = rmsnorm([t + p for t, p in zip(weights["wte"][token], weights["wpe"][position])])
     for i in range(n_layer):
         layer, residual, x = f"layer{i}.", x, rmsnorm(x)

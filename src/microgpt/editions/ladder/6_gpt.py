@@ -1,11 +1,15 @@
-"""Sixth rung: steps that know how far to go (Adam), a rate that falls, and samples. This is the whole algorithm.
+"""The whole algorithm in one file: a GPT that learns a list of names and generates new ones.
 
-`microgpt verify editions/ladder/6_gpt.py` finds it the same as the reference, bit for bit.
+    python 6_gpt.py         reads input.txt, one name a line
+
+This sixth rung adds Adam, a falling learning rate, and samples. `microgpt verify 6_gpt.py` finds it
+the same as the reference, bit for bit.
 """
 
 import math
 import random
 
+# Documents are lists of tokens: one for each character, and bos at both ends.
 random.seed(42)
 documents = [line.strip() for line in open("input.txt", encoding="utf-8") if line.strip()]
 random.shuffle(documents)
@@ -13,8 +17,9 @@ alphabet = sorted(set("".join(documents)))
 bos, vocab_size = len(alphabet), len(alphabet) + 1
 
 
+# Gradients: a computation builds a graph of Values, and backward() walks it from the loss.
 class Value:
-    """A number that remembers what it was computed from, and how it changes with each of them."""
+    """A number that remembers what it was computed from, and its slope with respect to each."""
 
     __slots__ = ("data", "grad", "inputs", "slopes")
 
@@ -47,7 +52,7 @@ class Value:
     __truediv__ = lambda self, other: self * other**-1
 
     def backward(self):
-        """Gradients of everything this depends on: a node hands its own down once all its users have added to it."""
+        """Gradients of all that this depends on. A node passes its own on when it is complete."""
         order, seen, stack = [], {self}, [(self, iter(self.inputs))]
         while stack:
             for value in stack[-1][1]:
@@ -63,11 +68,10 @@ class Value:
                 value.grad += slope * node.grad
 
 
+# The model: matrices of random numbers at first, and a function of them.
 n_layer, n_embd, n_head, block_size = 1, 16, 4, 16
 num_steps, rate = 1000, 0.01
-matrix = lambda rows, columns: [
-    [Value(random.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)
-]
+matrix = lambda m, n: [[Value(random.gauss(0, 0.08)) for _ in range(n)] for _ in range(m)]
 weights = {
     "wte": matrix(vocab_size, n_embd),
     "wpe": matrix(block_size, n_embd),
@@ -99,16 +103,17 @@ def rmsnorm(x):
 
 
 def attend(query, keys, values):
-    """Mix the values of all positions so far, by how well their keys fit the query."""
+    """The mean of the values so far, weighted by how well their keys match the query."""
     size = len(query)
     fit = softmax([sum(query[j] * key[j] for j in range(size)) / size**0.5 for key in keys])
     return [sum(f * value[j] for f, value in zip(fit, values)) for j in range(size)]
 
 
 def gpt(token, position, keys, values):
-    """Logits for the next token; keys and values hold what the earlier positions left, layer by layer."""
+    """Logits of the next token. keys and values hold the earlier positions, layer by layer."""
     x = rmsnorm([t + p for t, p in zip(weights["wte"][token], weights["wpe"][position])])
     for i in range(n_layer):
+        # Attention: a position reads from itself and from the earlier ones.
         layer, residual, x = f"layer{i}.", x, rmsnorm(x)
         query = linear(x, weights[layer + "attn_wq"])
         keys[i].append(linear(x, weights[layer + "attn_wk"]))
@@ -118,6 +123,7 @@ def gpt(token, position, keys, values):
             head = slice(start, start + n_embd // n_head)
             mixed += attend(query[head], [k[head] for k in keys[i]], [v[head] for v in values[i]])
         x = [a + b for a, b in zip(linear(mixed, weights[layer + "attn_wo"]), residual)]
+        # Multi-layer perceptron: each position by itself.
         residual, x = x, rmsnorm(x)
         hidden = [h.relu() for h in linear(x, weights[layer + "mlp_fc1"])]
         x = [a + b for a, b in zip(linear(hidden, weights[layer + "mlp_fc2"]), residual)]
@@ -125,6 +131,7 @@ def gpt(token, position, keys, values):
 
 
 def document_loss(tokens):
+    """How surprising each next token is, in nats, on average."""
     keys, values, losses = [[] for _ in range(n_layer)], [[] for _ in range(n_layer)], []
     for position in range(min(block_size, len(tokens) - 1)):
         probabilities = softmax(gpt(tokens[position], position, keys, values))
@@ -132,19 +139,22 @@ def document_loss(tokens):
     return (1 / len(losses)) * sum(losses)
 
 
+# Training: one document a step. Adam moves each parameter against its gradient.
 m, v = [0.0] * len(parameters), [0.0] * len(parameters)
 for step in range(num_steps):
     document = documents[step % len(documents)]
     loss = document_loss([bos, *(alphabet.index(c) for c in document), bos])
     loss.backward()
     for i, p in enumerate(parameters):
-        m[i] = 0.85 * m[i] + (1 - 0.85) * p.grad  # where the gradient pointed lately
-        v[i] = 0.99 * v[i] + (1 - 0.99) * p.grad**2  # and how large it was
-        m_hat, v_hat = m[i] / (1 - 0.85 ** (step + 1)), v[i] / (1 - 0.99 ** (step + 1))
+        m[i] = 0.85 * m[i] + (1 - 0.85) * p.grad  # running mean of the gradient
+        v[i] = 0.99 * v[i] + (1 - 0.99) * p.grad**2  # running mean of its square
+        m_hat = m[i] / (1 - 0.85 ** (step + 1))  # both began at zero: remove that bias
+        v_hat = v[i] / (1 - 0.99 ** (step + 1))
         p.data -= rate * (1 - step / num_steps) * m_hat / (v_hat**0.5 + 1e-8)
         p.grad = 0
     print(f"step {step + 1:4d} / {num_steps:4d} | loss {loss.data:.4f}")
 
+# Samples: draw a token, feed it back, until bos or a full block.
 print("\n--- inference (new, hallucinated names) ---")
 for i in range(20):
     keys, values, token, text = [[] for _ in range(n_layer)], [[] for _ in range(n_layer)], bos, ""

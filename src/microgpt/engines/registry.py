@@ -1,0 +1,129 @@
+"""Finds an engine by its name. Modules are imported only when their engine is chosen.
+
+Another package adds an engine by an entry point of the group "microgpt.engines", for example in its
+pyproject.toml (docs/extending.md tells more):
+
+    [project.entry-points."microgpt.engines"]
+    numpy = "numpy_engine:NumpyEngine"
+"""
+
+from __future__ import annotations
+
+import warnings
+from array import array
+from importlib import import_module
+from traceback import format_exception_only
+from typing import TYPE_CHECKING
+
+from ..errors import ConfigError, MissingPartError, quote
+from .contract import Engine, State
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from ..config import Config
+
+GROUP = "microgpt.engines"
+AUTO = "auto"
+# Not by entry points: looking for those takes longer than a training run. In the order that "auto"
+# tries.
+BUILT_IN = {
+    "exact": "microgpt.engines.exact:ExactEngine",
+    "fast": "microgpt.engines.fast:FastEngine",
+    "scalar": "microgpt.engines.scalar:ScalarEngine",
+}
+
+
+def engine_names() -> list[str]:
+    """All engines' names: built in, and of other packages; whether or not they can be imported."""
+    return [*BUILT_IN, *sorted(_entry_points().keys() - BUILT_IN.keys())]
+
+
+def engine_class(name: str, config: Config | None = None) -> type[Engine]:
+    """The engine of that name, or for "auto" the one that suits the configuration.
+
+    "auto" is the exact engine, which computes the scalar engine's bits; the fast engine where the
+    configuration asks for updates that only it supports; the scalar engine, with a warning, where
+    the compiled engines were not built. Raises ConfigError for an unknown name, MissingPartError
+    for an engine that cannot be imported.
+    """
+    if name == AUTO:
+        return _automatic(config)
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        try:
+            built_in: type[Engine] = getattr(import_module(module), attribute)
+            return built_in
+        except ImportError as error:
+            raise _missing(name, error) from error
+    entry_points = _entry_points()
+    if name not in entry_points:
+        raise ConfigError(
+            f"there is no engine {quote(name)}",
+            where="option engine",
+            fix=f"one of {', '.join([AUTO, *engine_names()])}",
+        )
+    try:
+        other: type[Engine] = entry_points[name].load()
+        return other
+    except (
+        Exception
+    ) as error:  # it is not our code: whatever it raises is why the engine is not here
+        raise _missing(name, error) from error
+
+
+def _automatic(config: Config | None) -> type[Engine]:
+    for name in ("exact", "fast"):
+        try:
+            found = engine_class(name)
+        except MissingPartError:
+            continue
+        if config is None or found.supports(config):
+            return found
+    warnings.warn(
+        "the compiled engine is not installed: using the scalar engine, which computes the same "
+        "numbers but takes thousands of times longer",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return engine_class("scalar")
+
+
+def _missing(name: str, error: Exception) -> MissingPartError:
+    """Why an engine cannot be used, with the whole message of what its import raised."""
+    why = "".join(format_exception_only(error)).strip()
+    if name in BUILT_IN:
+        compiled = isinstance(error, ImportError) and "_native" in f"{error.name} {error}"
+        fix = "install microgpt again where there is a C++ compiler, or " if compiled else ""
+        fix += "use another engine, for example scalar"
+    else:
+        package = _entry_points()[name].value
+        fix = f"mend or reinstall the package that provides {package}, or use another engine"
+    return MissingPartError(
+        f"the engine {quote(name)} cannot be imported: {why}", where="option engine", fix=fix
+    )
+
+
+def _entry_points() -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # takes milliseconds that most runs do not need
+
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+def available() -> dict[str, str]:
+    """Engine name -> what it runs on here, or why it cannot be used."""
+    status = {}
+    for name in engine_names():
+        try:
+            status[name] = engine_class(name).about()
+        except MissingPartError as error:
+            status[name] = f"not installed: {error.what}"
+    return status
+
+
+def trained_by(state: State) -> str:
+    """The engine that made this state, guessed from its numbers: fast has float32."""
+    numbers = (state.parameters, state.m, state.v)
+    return (
+        "fast" if state.step and all(array("d", array("f", xs)) == xs for xs in numbers) else AUTO
+    )
