@@ -163,7 +163,7 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     node = shutil.which("node")
     if node is None:
         raise MissingPartError(
-            "the check runs the module in node, which is not installed",
+            "node, which runs the module for the check, is not installed",
             fix="install node, or export with --no-check",
         )
     texts = [
