@@ -59,7 +59,7 @@ def require_fast() -> Any:
 
 
 def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[list[float]]]:
-    """The weights, matrix by matrix, after PyTorch's optimisers took these steps on the scalar engine's gradients."""
+    """Weights by matrix after PyTorch optimizers took these steps on scalar gradients."""
     torch = need("torch", "torch", "PyTorch is not installed")
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)
