@@ -152,20 +152,20 @@ def update(weights, m, v, step, rate, config):
     """
     keep = 1 - rate * config.weight_decay
     layers = [name for name in weights if config.muon and name.startswith("layer")]
-    parameters = reference.parameters_of({k: w for k, w in weights.items() if k not in layers})
-    for p in parameters:
-        p.data *= keep
-    end = len(parameters)  # the layers come last
-    first, second = m[:end], v[:end]
-    betas = config.beta1, config.beta2
-    reference.adam(parameters, first, second, step, rate, *betas, config.eps_adam)
-    m[:end], v[:end] = first, second
+    others = reference.parameters_of({k: w for k, w in weights.items() if k not in layers})
+    count = end = len(others)  # the layers come last
     for name in layers:
         rows, columns = len(weights[name]), len(weights[name][0])
         start, end = end, end + rows * columns
         momentum = [m[i : i + columns] for i in range(start, end, columns)]
         momentum = muon(weights[name], momentum, rate, config.muon, keep)
         m[start:end] = [number for row in momentum for number in row]
+    for p in others:
+        p.data *= keep
+    first, second = m[:count], v[:count]
+    betas = config.beta1, config.beta2
+    reference.adam(others, first, second, step, rate, *betas, config.eps_adam)
+    m[:count], v[:count] = first, second
 
 
 # ---- The whole run -------------------------------------------------------------------------------

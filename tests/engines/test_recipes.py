@@ -28,8 +28,10 @@ from microgpt.errors import ConfigError, DataError
 from microgpt.recipes import PRESETS
 from microgpt.reference_recipe import hidden_inputs, learning_rate_at, orthogonalized
 from microgpt.training import Session
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program, reference_program
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 VOCAB = 5
 BATCH = [[4, 0, 1, 2, 4], [4, 3, 3, 4], [4, 0, 2, 4]]
@@ -57,7 +59,7 @@ def require_fast() -> Any:
 
 
 def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[list[float]]]:
-    """The weights, matrix by matrix, after PyTorch's optimisers took these steps on the scalar engine's gradients."""
+    """Weights by matrix after PyTorch optimizers took these steps on scalar gradients."""
     torch = need("torch", "torch", "PyTorch is not installed")
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)
@@ -151,7 +153,9 @@ def test_the_recipes_run_is_the_scalar_engines_training_bit_for_bit(
 def test_with_everything_switched_off_the_recipes_run_is_the_references() -> None:
     source = Path(reference_recipe.__file__).read_text(encoding="utf-8")
     off = 'settings={"batch_size": 1, "warmup": 0, "block_size": 16}, num_steps=1000'
-    program = Program("the recipe", changed(source, ("settings=GOOD, num_steps=1600", off)))
+    folder = str(Path(reference_recipe.__file__).parents[1])
+    source = changed(source, ("settings=GOOD, num_steps=1600", off))
+    program = Program("the recipe", source, python_path=folder)
     cases = cases_for([("twelve names", DATA)], steps=2)
     verdict = Verifier(reference_program()).verify(program, cases)
     assert verdict.answer == "same", render(verdict)
