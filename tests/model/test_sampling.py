@@ -12,7 +12,7 @@ from conftest import TINY, TINY_DOCUMENTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microgpt import MicroGPT, reference
+from microgpt import MicroGPT, reference, sampling
 from microgpt.engines.base import draw, truncate
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, DataError
