@@ -59,7 +59,10 @@ def require_fast() -> Any:
 
 
 def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[list[float]]]:
-    """Weights by matrix after PyTorch optimizers took these steps on scalar gradients."""
+    """The weights by matrix, after PyTorch's optimizers took these steps.
+
+    The gradients are the scalar engine's.
+    """
     torch = need("torch", "torch", "PyTorch is not installed")
     shapes = config.shapes(VOCAB)
     numbers = iter(state.parameters)

@@ -116,7 +116,7 @@ private:
         return {documents.tokens + documents.starts[i], documents.length(i) - 1};
     }
 
-    // reference.batch_loss of documents first ... first + size - 1, and its gradient. The
+    // reference_recipe.batch_loss of documents first ... first + size - 1, and its gradient. The
     // documents' losses add up first to last, their gradients last to first. NaN and no gradient
     // where Python's arithmetic would raise: the logarithm of a probability that has become 0.
     double batch_gradient(const Documents& documents, Index first, Index size, double* g,

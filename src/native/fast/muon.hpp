@@ -1,6 +1,6 @@
 // Muon for the fast engine (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
 // networks"): a matrix moves along its momentum with all singular values brought near 1, by
-// Newton-Schulz steps, which need products alone. Stands for engines/muon.py.
+// Newton-Schulz steps, which need products alone. Stands for reference_recipe.muon.
 #pragma once
 
 #include "products.hpp"

@@ -56,7 +56,7 @@ public:
     std::vector<float> weight, entry_weight, entry_log_probability;
     size_t attention = 0;        // floats a layer
     int longest = 0;             // positions of the longest document
-    double input_dropout = 0.0;  // share of the inputs that this update hides (engines/noise.py)
+    double input_dropout = 0.0;  // share of the inputs that this update hides (hidden_inputs)
     int64_t update = 0;          // its number, from 0
     int32_t mark = 0;            // the token that replaces a hidden input: BOS
 
@@ -168,7 +168,7 @@ private:
         longest = std::max(longest, n);
     }
 
-    // As _mixed in engines/noise.py.
+    // As `mixed` in reference_recipe.py.
     static uint32_t mixed(uint32_t word) {
         word = (word ^ word >> 16) * 0x85ebca6bu;
         word = (word ^ word >> 13) * 0xc2b2ae35u;
