@@ -28,8 +28,10 @@ from microgpt.errors import ConfigError, DataError
 from microgpt.recipes import PRESETS
 from microgpt.reference_recipe import hidden_inputs, learning_rate_at, orthogonalized
 from microgpt.training import Session
+from microgpt.verify.cases import cases_for
 from microgpt.verify.programs import Program, reference_program
-from microgpt.verify.verifier import Verifier, cases_for, render
+from microgpt.verify.verdict import render
+from microgpt.verify.verifier import Verifier
 
 VOCAB = 5
 BATCH = [[4, 0, 1, 2, 4], [4, 3, 3, 4], [4, 0, 2, 4]]
