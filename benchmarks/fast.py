@@ -195,7 +195,8 @@ def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> 
 def peaks(rounds: int = 3) -> dict[str, float]:
     """Operations of one core per microsecond, for each instruction set."""
     return {
-        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6 for isa in _native.about()["isas"]
+        isa: max(_native.fast_peak(isa) for _ in range(rounds)) / 1e6
+        for isa in _native.about()["isas"]
     }
 
 

@@ -55,9 +55,7 @@ def unseen(session: Session) -> list[str]:
 
 def losses(session: Session) -> Losses:
     def loss(documents: list[str]) -> float:
-        return scoring.evaluate(
-            session.engine, session.tokenizer, session.config, documents, never
-        ).loss
+        return scoring.evaluate(session.gpt, documents, never).loss
 
     return {"held out": loss(session.held_out), "unseen": loss(unseen(session))}
 

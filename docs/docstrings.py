@@ -1,7 +1,8 @@
-"""Show indexed names in docstrings as code, for the Python page of the site.
+"""Prepare docstrings and signatures for the Python page of the site.
 
-Markdown takes the brackets of `attention[layer][head]` for a link. A docstring is also read in an
-editor and by help(), where backquotes around every such name would only be noise.
+The site reads docstrings as Markdown, which takes the brackets of `attention[layer][head]` for a
+link and the `>>>` of an example for a quotation. In an editor and in help() both are right as they
+are, so only the site changes them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,32 @@ import griffe
 _INDEXED = re.compile(r"(?<![`\w])\w+(?:\[[\w ]+\]){2,}(?!`)")
 
 
-class IndexedNames(griffe.Extension):
-    """Puts backquotes around a name with two or more indices."""
+def prepared(text: str) -> str:
+    """The docstring with examples as code blocks, and names with two or more indices as code."""
+    lines, in_example = [], False
+    for line in text.split("\n"):
+        if not in_example and line.startswith(">>>"):
+            lines.append("```pycon")
+            in_example = True
+        elif in_example and not line:
+            lines.append("```")
+            in_example = False
+        lines.append(line if in_example else _INDEXED.sub(r"`\g<0>`", line))
+    return "\n".join([*lines, *(["```"] if in_example else [])])
+
+
+class Docstrings(griffe.Extension):
+    """Prepares the docstring of every object."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Change the docstring of one object, but not the examples in it."""
+        """griffe has made an object."""
         if obj.docstring:
-            lines = obj.docstring.value.split("\n")
-            obj.docstring.value = "\n".join(
-                line if line.lstrip().startswith((">>>", "...")) else _INDEXED.sub(r"`\g<0>`", line)
-                for line in lines
-            )
+            obj.docstring.value = prepared(obj.docstring.value)
+
+    def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
+        """In signatures a field of `Config` has its default alone, without range and sentence."""
+        for name in ("config.Config", "model.MicroGPT"):
+            for parameter in pkg[name].members["__init__"].parameters:
+                default = parameter.default
+                if isinstance(default, griffe.ExprCall) and str(default.function) == "_option":
+                    parameter.default = default.arguments[0]

@@ -1,8 +1,7 @@
 """What the tests of the exact engine share: the module under test and a small model. Holds no test.
 
 MICROGPT_TEST_NATIVE names a build of the extension module to test in place of the installed one.
-Importing it skips
-where there is none.
+Importing this file skips the test where there is none.
 """
 
 from __future__ import annotations

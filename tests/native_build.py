@@ -31,7 +31,10 @@ def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess
 
 
 def build(folder: Path, *options: str, python: str = sys.executable) -> Path:
-    """Build the extension module for that Python. Options may ask for the fast engine too."""
+    """The extension module for that Python, built with this Python's nanobind.
+
+    Without the fast engine unless the options ask for it.
+    """
     nanobind = importlib.util.find_spec("nanobind")
     assert nanobind and nanobind.origin
     path = str(Path(nanobind.origin).parents[1])

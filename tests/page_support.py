@@ -1,4 +1,4 @@
-"""What the tests of the JavaScript side share: node, Chromium, the assembled page. Tests nothing itself.
+"""What the JavaScript tests share: node, Chromium, the assembled page. Tests nothing itself.
 
 MICROGPT_REQUIRE=browser,node turns the skips for these tools into failures (CI sets it).
 """
@@ -54,7 +54,7 @@ def chromium() -> Iterator[Any]:
 
 
 def assert_shows(page: Any, model: MicroGPT, text: str) -> None:
-    """Every number that the page shows of a model is the Python engine's, within 1e-12: traced text and next update."""
+    """The page's numbers are the Python engine's, within 1e-12: a traced text, the next update."""
     page.locator("#text").fill(text)
     for _ in range(400):
         if page.evaluate("window.microgpt.trace?.text") == text:
@@ -71,7 +71,8 @@ def assert_shows(page: Any, model: MicroGPT, text: str) -> None:
     for row, exact in zip(shown["probabilities"], expected.probabilities, strict=True):
         assert row == pytest.approx(exact, abs=1e-12)
     view = page.evaluate(
-        "(({loss, documents, parameters, gradients}) => ({loss, documents, parameters: [...parameters],"
+        "(({loss, documents, parameters, gradients}) =>"
+        " ({loss, documents, parameters: [...parameters],"
         " gradients: [...gradients]}))(window.microgpt.view)"
     )
     loss, gradients = model.engine_.gradients(

@@ -1,10 +1,13 @@
-"""`python -m microgpt`, and the entry of the command: Ctrl-C while the modules are being loaded is quiet too."""
+"""The entry point of `microgpt` and `python -m microgpt`.
+
+Ctrl-C while the modules are imported ends it quietly too.
+"""
 
 from __future__ import annotations
 
 
 def main() -> int:
-    """Run the command line; returns its exit code."""
+    """Run the command line. Returns its exit code."""
     try:
         from .cli import main as run
 

@@ -102,7 +102,7 @@ class MadeBy:
 
         return cls(
             engine.name,
-            engine.instruction_set,
+            engine.instruction_set if engine.bound else "",
             " ".join(filter(None, platform.libc_ver())),
             __version__,
             f"{platform.python_implementation()} {platform.python_version()}",

@@ -1,98 +1,130 @@
-"""The command: its streams, its errors, its exit codes. Results go to stdout, everything else to stderr."""
+"""The command `microgpt`: finds the verb, runs it, reports errors, chooses the exit code.
+
+Results go to stdout, everything else to stderr. docs/reliability.md lists the exit codes.
+Each file in commands/ is a verb, and only the verb that is named is imported.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import traceback
 import warnings
-from argparse import Namespace
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from importlib import import_module
 from io import TextIOWrapper
 
-from .errors import MicrogptError, StorageError, reason, visible
-from .options import build_parser
-from .terminal import Style
+from . import __version__, commands
+from .errors import ConfigError, MicrogptError, quote, visible
+from .face import Face, WritingOutput, discard_output
 
-# verb -> module in commands/ and function in it, imported only when it is called
-VERBS = {
-    "train": "train.train",
-    "sample": "strings.sample",
-    "score": "strings.score",
-    "eval": "evaluate.evaluate",
-    "info": "inspect.info",
-    "explain": "inspect.explain",
-    "bench": "bench.bench",
-    "export": "export.export",
-    "serve": "serve.serve",
-    "completion": "inspect.completion",
-    "verify": "verify.verify",
-    "journey": "journey.journey",
-}
+TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+    from typing import Any
 
+_PAGE = """\
+usage: microgpt COMMAND [OPTION ...] [ARGUMENT ...]
 
-class Face:
-    """The two streams, and how much to say on them."""
+Train a tiny GPT on a list of short strings, and generate new ones.
 
-    def __init__(self, args: Namespace) -> None:
-        self.quiet, self.verbose = args.quiet, args.verbose
-        self.out, self.err = Style(args.color, sys.stdout), Style(args.color, sys.stderr)
+examples:
+  microgpt train                               train on 32,257 first names, print 20 new ones
+  microgpt train cities.txt --preset good      train a better model on your own list
+  microgpt sample cities.safetensors -n 50 -p San --novel --unique
+  microgpt score cities.safetensors < candidates.txt
+  microgpt eval cities.txt                     compare the model with n-gram models
 
-    def data(self, text: str) -> None:
-        """A result, on stdout."""
-        with _output():
-            print(text)
+commands:
+{commands}
+options:
+  -h, --help     Show this page and exit.
+  -V, --version  Show the version and exit.
 
-    def say(self, text: str) -> None:
-        """A remark, on stderr."""
-        if not self.quiet:
-            print(visible(text), file=sys.stderr, flush=True)
-
-    def shown(self, text: str) -> str:
-        """A string from a list or a model, safe on a terminal, as it is elsewhere."""
-        return visible(text) if sys.stdout.isatty() else text
+To see the options of a command: microgpt COMMAND --help
+"""
+_SIGINT, _SIGPIPE = 2, 13  # the module signal takes a millisecond, and Windows has no SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit code (see docs/reliability.md)."""
+    """Run one command. Returns its exit code."""
     _prepare_streams()
     warnings.showwarning = lambda message, *_: print(f"microgpt: {message}", file=sys.stderr)
     try:
-        args = build_parser().parse_args(argv)
-        module, function = VERBS[args.verb].split(".")
-        code: int = getattr(import_module(f".commands.{module}", __package__), function)(
-            args, Face(args)
-        )
-        with _output():
+        args, verb = _parsed(list(sys.argv[1:] if argv is None else argv))
+        code: int = verb.run(args, Face(args))
+        with WritingOutput():
             sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _discard_output()
-        return 128 + signal.SIGPIPE
+        discard_output()
+        return 128 + _SIGPIPE
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 128 + _SIGINT
     except Exception as error:
         return _report(error)
 
 
+def _parsed(words: list[str]) -> tuple[Namespace, Any]:
+    """The arguments, and the module in commands/ whose `run` takes them.
+
+    Prints and exits for --help and --version. Raises ConfigError for what cannot be parsed.
+    """
+    if words[:1] == ["--"]:
+        del words[0]
+    verb = words[0] if words else ""
+    if verb in ("-h", "--help", "-V", "--version"):
+        sys.stdout.write(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
+        raise SystemExit(0)
+    if verb in commands.names():
+        module = import_module(f".{verb}", commands.__name__)
+        from .parser import verb_parser
+
+        return verb_parser(verb, module).parse_args(words[1:]), module
+    if verb.startswith("-") or not verb:
+        what = (
+            f"there is no option {quote(verb)} before a command" if verb else "a command is missing"
+        )
+        raise ConfigError(what, where="argument COMMAND", fix="microgpt --help")
+    raise ConfigError(
+        f"there is no command {quote(verb)}", where="argument COMMAND", fix=_meant(verb)
+    )
+
+
+def overview() -> str:
+    """The page of `microgpt --help`, which says what each verb is for. Imports no verb."""
+    names = commands.names()
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {commands.summary(name)}\n" for name in names]
+    return _PAGE.format(commands="".join(lines))
+
+
+def _meant(word: str) -> str:
+    """The command that a misspelt word may have meant, else all commands."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, commands.names(), n=1)
+    return f"microgpt {close[0]}" if close else f"one of {', '.join(commands.names())}"
+
+
 class _Remarks(TextIOWrapper):
-    """stderr: what cannot be written there is lost, and nothing else."""
+    """stderr. What cannot be written there is lost, and nothing else is."""
 
     def write(self, text: str) -> int:
-        with suppress(OSError):
+        try:
             super().write(text)
+        except OSError:
+            pass
         return len(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        try:
             super().flush()
+        except OSError:
+            pass
 
 
 def _prepare_streams() -> None:
-    """UTF-8 whatever the locale; a stream that was closed swallows what is written to it."""
+    """Use UTF-8 in every locale. A stream that was closed becomes /dev/null."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - stays open as the stream
@@ -103,39 +135,21 @@ def _prepare_streams() -> None:
         sys.stderr = _Remarks(sys.stderr.detach(), "utf-8", "backslashreplace", line_buffering=True)
 
 
-@contextmanager
-def _output() -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _discard_output()
-        raise StorageError(
-            f"cannot write to standard output: {reason(error)}", fix="make room"
-        ) from error
-
-
-def _discard_output() -> None:
-    """Nobody takes what is left in the buffer of stdout: let the interpreter's own last flush succeed."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _report(error: Exception) -> int:
-    """Print an error in three parts, without a traceback unless MICROGPT_DEBUG is set."""
+    """Print what is wrong, where, and how to fix it. A traceback only if MICROGPT_DEBUG is set."""
     if os.environ.get("MICROGPT_DEBUG", "0") not in ("", "0"):
+        import traceback
+
         traceback.print_exc()
+    code = MicrogptError.exit_code
     if isinstance(error, MicrogptError):
-        print(f"microgpt: error: {error}", file=sys.stderr)
-        return error.exit_code
-    if isinstance(error, MemoryError):
-        print(
-            "microgpt: error: there is not enough memory\n  fix: a smaller model or list",
-            file=sys.stderr,
+        text, code = f"error: {error}", error.exit_code
+    elif isinstance(error, MemoryError):
+        text = "error: there is not enough memory\n  fix: use a smaller model or a shorter list"
+    else:
+        text = (
+            f"internal error: {type(error).__name__}: {visible(str(error))}\n"
+            "  fix: set MICROGPT_DEBUG=1 to see where, and please report it"
         )
-        return MicrogptError.exit_code
-    print(
-        f"microgpt: internal error: {type(error).__name__}: {visible(str(error))}", file=sys.stderr
-    )
-    print("  fix: MICROGPT_DEBUG=1 shows where; please report it", file=sys.stderr)
-    return MicrogptError.exit_code
+    print(f"microgpt: {text}", file=sys.stderr)
+    return code

@@ -212,7 +212,6 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "top_p": (False, 0.0, 1.0, True),
     "min_len": (True, 0, 2**31 - 1, False),
     "max_len": (True, 0, 2**31 - 1, False),
-    "holdout": (False, 0.0, 0.9, True),
     "head": (True, 0, 1023, False),
     "min": (False, -1e300, 1e300, False),
 }

@@ -15,7 +15,6 @@ import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files as package_files
 from typing import NamedTuple
 
 from . import files, reference
@@ -62,6 +61,8 @@ def builtin() -> Corpus:
     >>> builtin().documents[:3]
     ['emma', 'olivia', 'ava']
     """
+    from importlib.resources import files as package_files  # takes milliseconds, rarely needed
+
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
     return Corpus(reference.read_documents(text), Origin())
 

@@ -1,6 +1,7 @@
-"""A model for elsewhere: one HTML file that shows it and trains beside it, or one JavaScript module that samples.
+"""Exports a model: to an HTML page that shows it, or to a JavaScript module that samples from it.
 
-Makes bytes and reads them back; writes no file and prints nothing. The same model gives the same bytes.
+Makes the bytes of an export and reads them back. Writes no file and prints nothing. The same model
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ from .page import assembly
 
 _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"
-_TYPES_MARK = "/** A microgpt model. Token ids"
-CLOSE = 1e-12  # by which JavaScript's log p of a string may differ, in nats or as a share; measured: 4e-15 on names
+_TYPES_MARK = "/** A microgpt model. "
+# JavaScript's log probability of a document may differ by this: in nats, or relative to it where
+# it is above 1. Measured on names: 4e-15.
+CLOSE = 1e-12
 
 
 @dataclass(frozen=True)
 class Format:
-    """One form to export to. files: suffix -> content. check: largest difference when read back, and by what."""
+    """A format to export to.
+
+    files: makes suffix -> text of each file, the main one first.
+    check: reads an export back; gives the largest difference, and what was compared.
+    """
 
     suffix: str
     says: str
@@ -41,7 +48,7 @@ class Format:
 
 
 def is_ours(start: bytes) -> bool:
-    """Whether these first bytes of a file are an export's: then it may be overwritten."""
+    """Whether a file that starts with these bytes is an export, which may be overwritten."""
     return (
         start.startswith((_JS_MARK.encode(), _TYPES_MARK.encode()))
         or _HTML_MARK.encode() in start[:4000]
@@ -49,7 +56,7 @@ def is_ours(start: bytes) -> bool:
 
 
 def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict[str, Any]:
-    """What the page needs to open with a model (or without): its lists, and the model with its optimiser."""
+    """What the page needs to open: its lists, and the model with its optimizer state, or None."""
     lists = assembly.built_in_lists()
     if model is None:
         return {"lists": lists, "model": None}
@@ -79,25 +86,31 @@ def page_data(model: checkpoint.Checkpoint | None, documents: list[str]) -> dict
 
 
 def to_html(model: checkpoint.Checkpoint, documents: list[str]) -> dict[str, str]:
-    """The page with the model and its list in it; works from file:// with the network off."""
+    """The page with the model and its dataset in it. It opens from file:// without a network."""
     return {".html": assembly.page_html(page_data(model, documents))}
 
 
 def to_js(model: checkpoint.Checkpoint, documents: list[str]) -> dict[str, str]:
-    """An ES module with `sample`, `score` and `next`, and its types. The list is not part of it."""
-    data = {"config": model.config.to_dict(), "alphabet": list(model.tokenizer.alphabet)}
+    """An ES module with `sample`, `score` and `next`, and its types. It holds no dataset."""
+    data = assembly.script_safe(
+        {
+            "config": model.config.to_dict(),
+            "alphabet": list(model.tokenizer.alphabet),
+            "parameters": _packed(model.state.parameters),
+        }
+    )
     text = (
         f"{_JS_MARK}: sample(), score(), next(). Made by microgpt {__version__}.\n"
-        f"const MODEL = {assembly.script_safe(data | {'parameters': _packed(model.state.parameters)})};\n"
-        f"{assembly.standalone_script()}"
+        f"const MODEL = {data};\n"
+        f"{assembly.export_script()}"
     )
     return {".js": text, ".d.ts": _TYPES}
 
 
 def embedded(text: str, where: str = "") -> dict[str, Any]:
-    """The model in an export's text: config, alphabet, and its numbers as arrays. Runs nothing of it.
+    """The model in an export's text: config, alphabet, and its numbers as arrays.
 
-    Raises CheckpointError where there is none.
+    Runs no code of the export. Raises CheckpointError where it holds no model.
     """
     try:
         if _JS_MARK in text[:200]:
@@ -106,7 +119,7 @@ def embedded(text: str, where: str = "") -> dict[str, Any]:
         else:
             reader = _DataReader()
             reader.feed(text)
-            model = json.loads(reader.found)["model"]
+            model = json.loads(reader.text)["model"]
         numbers = {
             name: _unpacked(model[name]) for name in ("parameters", "m", "v") if name in model
         }
@@ -123,44 +136,45 @@ def embedded(text: str, where: str = "") -> dict[str, Any]:
 
 
 class _DataReader(HTMLParser):
-    """Finds the text of the page's data."""
+    """Collects the text of the page's data."""
 
-    here, found = False, ""
+    inside, text = False, ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.here = tag == "script" and ("id", "data") in attrs
+        self.inside = tag == "script" and ("id", "data") in attrs
 
     def handle_data(self, data: str) -> None:
-        if self.here:
-            self.found += data
+        if self.inside:
+            self.text += data
 
 
 def check_html(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
-    """Read the weights back out of the HTML by the standard library's parser; largest difference."""
-    found = embedded(text)["parameters"]
-    differences = (abs(a - b) for a, b in zip(found, model.state.parameters, strict=True))
+    """The largest difference of the weights, read back by the standard library's HTML parser."""
+    read_back = embedded(text)["parameters"]
+    differences = (abs(a - b) for a, b in zip(read_back, model.state.parameters, strict=True))
     return max(differences), "the weights, by html.parser"
 
 
 def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
-    """Score strings with the module in node and with the engine here; largest difference in nats.
+    """The largest difference, in nats, of scores by the module in node and by an engine here.
 
     Raises MissingPartError where node is not installed.
     """
     node = shutil.which("node")
     if node is None:
         raise MissingPartError(
-            "node, which reads the module, is not installed", fix="install node, or --no-check"
+            "node, which runs the module for the check, is not installed",
+            fix="install node, or export with --no-check",
         )
     texts = [
         "",
         *model.tokenizer.alphabet[:200],
         "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
     ]
-    one_block = replace(model.config, windows=False)  # which is what the module knows
+    one_block = replace(model.config, windows=False)  # the module cuts at the block
     gpt = replace(GPT.from_checkpoint(model), config=one_block)
     scores = scoring.score(gpt, texts, lambda: False)
-    expected = [one.log_probability for one in scores]
+    expected = [score.log_probability for score in scores]
     script = (
         "const { score } = await import(process.argv[1]);"
         "process.stdout.write(JSON.stringify(JSON.parse(process.argv[2]).map(score)));"
@@ -182,36 +196,39 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         )
     if done.returncode:
         raise CheckpointError(f"node cannot run the module: {done.stderr.strip()[-300:]}")
-    found = json.loads(done.stdout)
-    pairs = zip(found, expected, strict=True)
+    pairs = zip(json.loads(done.stdout), expected, strict=True)
     return max(
         0.0 if a == b else abs(a - b) / max(1.0, abs(b)) for a, b in pairs
-    ), "log p of strings, in node"
+    ), "log probabilities, in node"
 
 
 FORMATS = {
     "html": Format(
-        ".html", "one page with model and list, to look into it offline", to_html, check_html
+        ".html", "a page with the model and its dataset, for use offline", to_html, check_html
     ),
     "js": Format(".js", "an ES module with types: sample, score, next", to_js, check_js),
 }
 
 
 def export(model: checkpoint.Checkpoint, to: str, documents: list[str]) -> dict[str, bytes]:
-    """Suffix -> bytes of each file of this form, the main one first. Raises ConfigError for an unknown form."""
+    """Suffix -> bytes of each file of this format, the main one first.
+
+    Raises ConfigError for an unknown format, MicrogptError for weights that are not finite.
+    """
     if to not in FORMATS:
         raise ConfigError(
-            f"there is no form {quote(to)}", where="option to", fix=f"one of {', '.join(FORMATS)}"
+            f"there is no format {quote(to)}", where="option to", fix=f"one of {', '.join(FORMATS)}"
         )
     if not all(map(math.isfinite, model.state.parameters)):
         raise MicrogptError(
-            "the model has weights that are not finite", fix="train it again with a lower rate"
+            "the model has weights that are not finite",
+            fix="train it again with a lower learning rate",
         )
     return {suffix: text.encode() for suffix, text in FORMATS[to].files(model, documents).items()}
 
 
 def _packed(numbers: array[float]) -> str:
-    """Little-endian float64 in base64."""
+    """The numbers as little-endian float64 in base64."""
     return base64.b64encode(checkpoint.little_endian(numbers)).decode()
 
 
@@ -223,11 +240,11 @@ def _unpacked(text: str) -> array[float]:
 
 
 _TYPES = """\
-/** A microgpt model. Token ids: the index of a character in `alphabet`; the end's id is alphabet.length. */
+/** A microgpt model. A token is a character's index in `alphabet`; the end is alphabet.length. */
 export declare const config: Readonly<Record<string, number | boolean>>;
 /** Characters in code point order. */
 export declare const alphabet: readonly string[];
-/** New strings. temperature above 0; top_k: only the k likeliest tokens, 0 for all; seed: a whole number. */
+/** n new documents. temperature: above 0; top_k: keep the k most likely tokens, 0 for all. */
 export declare function sample(options?: {
   n?: number;
   temperature?: number;
@@ -235,10 +252,10 @@ export declare function sample(options?: {
   seed?: number | bigint;
 }): string[];
 /**
- * log p of a string in nats, its end mark included; of one that does not fit the block, of the part that does.
+ * The log probability of a text in nats, its end included. A text longer than the block is cut.
  * Throws RangeError for a character outside the alphabet.
  */
 export declare function score(text: string): number;
-/** Probabilities of what comes after a prefix, in the order of `alphabet`, the end's last. */
+/** Probabilities of the token after a prefix, in the order of `alphabet`, the end's last. */
 export declare function next(prefix: string): number[];
 """

@@ -1,4 +1,4 @@
-"""How training goes, on stderr: a live bar on a terminal, otherwise a line for each tenth of the run."""
+"""The progress of training, on stderr: a live bar on a terminal, else a line each tenth."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .terminal import sparkline
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-_WINDOW = 100  # steps whose mean loss is shown: one document's loss says little
+_WINDOW = 100  # steps in the mean that is shown: the loss of one document says little
 
 
 class Lines:
-    """One line each 10 %, through `say`."""
+    """Says one line after each tenth of the run."""
 
     def __init__(self, first: int, num_steps: int, say: Callable[[str], None]) -> None:
         self._done, self._num_steps, self._say = first, num_steps, say
@@ -23,7 +23,7 @@ class Lines:
         self._began = time.perf_counter()
 
     def update(self, losses: Sequence[float]) -> None:
-        """These steps were made."""
+        """Show these losses, one a step, after the earlier ones."""
         before = self._done * 10 // self._num_steps
         self._done += len(losses)
         self._losses = [*self._losses, *losses][-_WINDOW:]
@@ -35,11 +35,11 @@ class Lines:
             )
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: no line is left open."""
 
 
 class Bar:
-    """A bar with the mean loss of the last steps and its curve, drawn by rich."""
+    """A bar with the mean loss of the last steps and the loss curve, drawn by rich."""
 
     def __init__(self, first: int, num_steps: int, stream: TextIO, color: bool) -> None:
         from rich.console import Console
@@ -68,7 +68,7 @@ class Bar:
         self._rich.start()
 
     def update(self, losses: Sequence[float]) -> None:
-        """These steps were made."""
+        """Show these losses, one a step, after the earlier ones."""
         self._losses += losses
         recent = self._losses[-_WINDOW:]
         self._rich.update(
@@ -79,14 +79,14 @@ class Bar:
         )
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._rich.stop()
 
 
 def progress(
     first: int, num_steps: int, stream: TextIO, color: bool, quiet: bool, say: Callable[[str], None]
 ) -> Lines | Bar:
-    """A bar where somebody watches and rich is there, else lines, which `say` keeps to itself when quiet."""
+    """A bar if the stream is a terminal and rich is installed, else lines."""
     if stream.isatty() and not quiet:
         try:
             return Bar(first, num_steps, stream, color)

@@ -1,20 +1,24 @@
-"""Text for people: colours, tables, bars, sparklines, the picture that `explain` draws. Prints nothing."""
+"""Text for a terminal: colors, tables, bars, sparklines, and the drawing of `explain`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from typing import TextIO
 
 from .errors import visible
-from .explaining import Explanation
+
+TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TextIO
+
+    from .explaining import Explanation
 
 _SPARKS = "▁▂▃▄▅▆▇█"
 _SHADES = " ░▒▓█"
 
 
 class Style:
-    """Colour on a terminal, nothing elsewhere: --color, then NO_COLOR, then FORCE_COLOR decide."""
+    """Colors on a terminal, none elsewhere, unless --color, NO_COLOR or FORCE_COLOR decide."""
 
     def __init__(self, mode: str, stream: TextIO) -> None:
         if mode == "auto":
@@ -25,20 +29,16 @@ class Style:
             self.on = mode == "always"
 
     def dim(self, text: str) -> str:
-        """Less important."""
+        """Dim text, for what is less important."""
         return f"\x1b[2m{text}\x1b[0m" if self.on else text
 
     def bold(self, text: str) -> str:
-        """More important."""
+        """Bold text, for headings."""
         return f"\x1b[1m{text}\x1b[0m" if self.on else text
-
-    def red(self, text: str) -> str:
-        """Wrong."""
-        return f"\x1b[31m{text}\x1b[0m" if self.on else text
 
 
 def sparkline(numbers: Sequence[float], width: int) -> str:
-    """A curve in one line: means of `width` equal parts, lowest to highest."""
+    """A curve in one line of at most `width` characters, each the mean of an equal part."""
     if not numbers:
         return ""
     parts = min(width, len(numbers))
@@ -49,7 +49,7 @@ def sparkline(numbers: Sequence[float], width: int) -> str:
 
 
 def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
-    """Columns as wide as their widest cell; the first to the left, numbers to the right."""
+    """Rows under a head. The first column is aligned to the left, the others to the right."""
     cells = [list(head), *map(list, rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
     lines = [
@@ -63,43 +63,41 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str]) -> str:
 
 
 def bar(share: float, width: int) -> str:
-    """A bar for a share of 1."""
+    """A bar whose full width stands for 1."""
     return ("█" * round(share * width)).ljust(width)
 
 
-def explanation(found: Explanation, style: Style, head: int | None = None) -> str:
-    """What the model expected at each position, and where each head looked."""
-    labels = [visible(token) for token in found.tokens]
+def explanation(reading: Explanation, style: Style, head: int | None = None) -> str:
+    """What the model expected at each position, and where each head (or only `head`) looked."""
+    tokens = [visible(token) for token in reading.tokens]
     lines = [style.bold("expected next, after each token"), ""]
-    for t, row in enumerate(found.probabilities):
-        actual = found.tokens[t + 1]
-        best = sorted(range(len(row)), key=lambda token: -row[token])[:5]
-        guesses = " ".join(f"{visible(found.alphabet[token])} {row[token]:.2f}" for token in best)
-        p = row[found.alphabet.index(actual)] if actual in found.alphabet else 0.0
-        loss = found.losses[t]
+    for t, probabilities in enumerate(reading.probabilities):
+        target = reading.tokens[t + 1]
+        best = sorted(range(len(probabilities)), key=lambda token: -probabilities[token])[:5]
+        guesses = (f"{visible(reading.alphabet[i])} {probabilities[i]:.2f}" for i in best)
+        is_known = target in reading.alphabet
+        p = probabilities[reading.alphabet.index(target)] if is_known else 0.0
         lines.append(
-            f"  {labels[t]} → {labels[t + 1]}  p {p:.4f}  loss {loss:6.3f}  {bar(p, 20)}  {style.dim(guesses)}"
+            f"  {tokens[t]} → {tokens[t + 1]}  p {p:.4f}  loss {reading.losses[t]:6.3f}  "
+            f"{bar(p, 20)}  {style.dim(' '.join(guesses))}"
         )
-    lines += ["", f"loss {found.loss:.4f} nats a token", ""]
-    for layer, heads in enumerate(found.attention):
+    lines += ["", f"loss {reading.loss:.4f} nats per token", ""]
+    for layer, heads in enumerate(reading.attention):
         for h, rows in enumerate(heads):
             if head is None or h == head:
-                lines += [
-                    style.bold(f"attention, layer {layer}, head {h}"),
-                    *_attention(rows, labels, style),
-                    "",
-                ]
-    for name, matrix in found.gradients.items():
+                title = style.bold(f"attention, layer {layer}, head {h}")
+                lines += [title, *_attention(rows, tokens, style), ""]
+    for name, matrix in reading.gradients.items():
         norm = sum(x * x for row in matrix for x in row) ** 0.5
         largest = max((abs(x) for row in matrix for x in row), default=0.0)
         lines.append(f"gradient of {name:<16} norm {norm:9.3e}  largest {largest:9.3e}")
     return "\n".join(lines).rstrip()
 
 
-def _attention(rows: Sequence[Sequence[float]], labels: Sequence[str], style: Style) -> list[str]:
-    """A triangle: each row a position, each column one it looked at, darker for more weight."""
-    lines = [style.dim("      " + " ".join(label[0] + " " for label in labels[: len(rows)]))]
+def _attention(rows: Sequence[Sequence[float]], tokens: Sequence[str], style: Style) -> list[str]:
+    """A triangle: one row for each position, one column for each position it looked at."""
+    lines = [style.dim("      " + " ".join(token[0] + " " for token in tokens[: len(rows)]))]
     for t, row in enumerate(rows):
         cells = " ".join(_SHADES[min(int(w * len(_SHADES)), len(_SHADES) - 1)] * 2 for w in row)
-        lines.append(f"  {labels[t]:>2}  {cells}")
+        lines.append(f"  {tokens[t]:>2}  {cells}")
     return lines

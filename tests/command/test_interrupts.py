@@ -1,4 +1,4 @@
-"""Killed, interrupted, diverged (promises R1, R9, R10): what was saved loads, and goes on bit for bit.
+"""Killed, interrupted, diverged (promises R1, R9, R10): what was saved continues bit for bit.
 
 Latency of Ctrl-C is measured in benchmarks/, not here.
 """
@@ -62,12 +62,15 @@ def uninterrupted(steps: int) -> tuple[list[str], bytes]:
     return losses_of("whole"), content
 
 
-# ---- R1: kill -9 ----------------------------------------------------------------------------------
+# ---- R1: kill -9 ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kills", sizes(20, 200, 5_000))
 def test_a_trainer_killed_again_and_again_ends_with_the_same_losses_and_weights(folder, kills):
-    """Each child resumes, trains and saves every step, and is killed at a random moment; a finished run begins anew."""
+    """Each child resumes, trains, saves every step, and is killed at a random moment.
+
+    After a finished run, the next child starts a new one.
+    """
     losses, whole = uninterrupted(60)
     config = checkpoint.from_bytes(whole).config
     checkpoint.save(MODEL, Session.start(config, corpus.read(["list.txt"]), "scalar").checkpoint())
@@ -139,7 +142,7 @@ def test_a_run_is_not_resumed_with_other_documents_or_settings(folder, capsys):
     assert Path(MODEL).read_bytes() == content
 
 
-# ---- R9: SIGINT and SIGTERM -----------------------------------------------------------------------
+# ---- R9: SIGINT and SIGTERM ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("moments", sizes(2, 6, 100))
@@ -161,7 +164,7 @@ def test_a_signal_saves_the_state_and_it_can_be_resumed(folder, moments):
         assert (trainer.returncode, out) == (code, ""), err
         assert "Traceback" not in err
         step = checkpoint.load(MODEL).state.step
-        assert f"stopped after step {step} of 400, saved {MODEL}; go on with --resume" in err
+        assert f"stopped after step {step} of 400, saved {MODEL}; continue with --resume" in err
         assert losses_of("trace") == losses[:step]
         assert sorted(os.listdir()) == [MODEL, "list.txt", "trace", "whole"]
     rest = ["train", "list.txt", "-q", "--engine=scalar", "--samples=0", "--resume", "--trace=rest"]
@@ -279,7 +282,7 @@ def test_a_run_that_is_broken_off_leaves_another_runs_model_alone(folder):
     _, err = trainer.communicate(timeout=20)
     assert trainer.returncode == 130 and Path(MODEL).read_bytes() == older
     beside = "list.partial.safetensors"
-    assert f"saved {beside}, {MODEL} is as it was; go on with --resume -o {beside}" in err
+    assert f"saved {beside}, not {MODEL}; continue with --resume -o {beside}" in err
     assert f"stopped after step {checkpoint.load(beside).state.step} of" in err
     assert cli.main(["train", "list.txt", *TINY_FLAGS, "-q", "--samples=0", "--steps=4"]) == 0
     assert Path(MODEL).read_bytes() != older  # a finished run replaces it
@@ -302,11 +305,11 @@ def test_a_run_goes_on_with_the_engine_that_began_it(folder):
 def test_a_log_that_cannot_be_written_does_not_lose_the_training(folder, capsys):
     words = ["train", "list.txt", *TINY_FLAGS, "--steps=3", "--log=/dev/full", "--force"]
     assert cli.main(words) == 74
-    assert f"saved as of step 1: {MODEL}; go on with --resume" in capsys.readouterr().err
+    assert f"saved after step 1: {MODEL}; continue with --resume" in capsys.readouterr().err
     assert checkpoint.load(MODEL).state.step == 1
 
 
-# ---- R10: divergence ------------------------------------------------------------------------------
+# ---- R10: divergence -----------------------------------------------------------------------------
 
 DIVERGING = ["--steps=60", "--learning-rate=1", "--n-layer=3"]  # at step 6, where measured
 

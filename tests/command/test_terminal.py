@@ -32,7 +32,8 @@ def on_terminal(folder: Path, *arguments: str, **environment: str) -> str:
     master, slave = pty.openpty()
     (folder / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
     command = [sys.executable, "-m", "microgpt", "train", "list.txt", *FLAGS, *arguments]
-    env = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "COLUMNS": "120", **environment}
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    env = kept | {"TERM": "xterm-256color", "COLUMNS": "120"} | environment
     with subprocess.Popen(
         command, cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave
     ) as process:

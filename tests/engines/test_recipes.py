@@ -156,7 +156,9 @@ def test_the_recipes_run_is_the_scalar_engines_training_bit_for_bit(
 def test_with_everything_switched_off_the_recipes_run_is_the_references() -> None:
     source = Path(reference_recipe.__file__).read_text(encoding="utf-8")
     off = 'settings={"batch_size": 1, "warmup": 0, "block_size": 16}, num_steps=1000'
-    program = Program("the recipe", changed(source, ("settings=GOOD, num_steps=1600", off)))
+    folder = str(Path(reference_recipe.__file__).parents[1])
+    source = changed(source, ("settings=GOOD, num_steps=1600", off))
+    program = Program("the recipe", source, python_path=folder)
     cases = cases_for([("twelve names", DATA)], steps=2)
     verdict = Verifier(reference_program()).verify(program, cases)
     assert verdict.answer == "same", render(verdict)

@@ -18,6 +18,7 @@ from microgpt.corpus import Corpus, Origin, windows
 from microgpt.engines.base import draw
 from microgpt.errors import ConfigError
 from microgpt.randomness import Draws
+from microgpt.scoring import score
 from microgpt.tokenizer import Tokenizer
 from microgpt.training import Session
 
@@ -69,13 +70,18 @@ def test_every_window_of_every_document_is_trained_on_once_a_pass() -> None:
 def test_a_model_trained_with_windows_scores_whole_strings() -> None:
     model = MicroGPT(**TINY, windows=True).fit(LONG)  # type: ignore[arg-type]
     engine, tokenizer = model.engine_, model.tokenizer_
-    for text, found in zip(LONG, model._scores(LONG)):
+    for text, found in zip(LONG, score(model.gpt_, LONG, lambda: False)):
         pieces = [tokenizer.window(text, w.start, 7) for w in windows(text, 6)]
         expected = sum(map(sum, engine.log_probabilities(pieces, lambda: False)))
         assert found.log_probability == pytest.approx(expected, rel=1e-12)
         assert (found.tokens, found.cut) == (len(text) + 1, False)
     plain = MicroGPT(**TINY).fit(LONG)  # type: ignore[arg-type]
-    assert [found.cut for found in plain._scores(LONG)] == [True, True, False, True]
+    assert [found.cut for found in score(plain.gpt_, LONG, lambda: False)] == [
+        True,
+        True,
+        False,
+        True,
+    ]
 
 
 def grown(model: MicroGPT, prefix: str, longest: int, coins: Iterator[float]) -> str:

@@ -220,6 +220,7 @@ def test_the_third_rung_takes_the_second_ones_steps_to_the_last_digits() -> None
     assert len(by_itself) == 40
 
 
+@pytest.mark.proof
 def test_the_fourth_rungs_gradients_are_derivatives() -> None:
     assert gradients.check(python_program(str(LADDER / "4_perceptron.py")), DATA).right
 

@@ -203,7 +203,7 @@ def test_the_command_writes_a_folder_whose_program_runs_and_publishes_only_when_
     assert (folder / "tiny.py").read_text() == edition.read_text()
     (folder / "input.txt").write_bytes(DATA)
     command = [sys.executable, "tiny.py"]
-    assert "sample 20" in subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
+    assert "sample  6" in subprocess.run(command, cwd=folder, capture_output=True, text=True).stdout
     capsys.readouterr()
     assert main([*flags, "--publish"]) == 0
     assert capsys.readouterr().out == "https://gist.example/id0\n"

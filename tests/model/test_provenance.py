@@ -37,7 +37,7 @@ def fast_isas() -> list[str]:
         skip_or_fail("fast", "the engine fast is not installed")
     from microgpt import _native
 
-    return _native.fast_isas()
+    return _native.about()["isas"]
 
 
 def trained(engine: str, steps: int = 6, **changes: Any) -> Checkpoint:

@@ -12,7 +12,7 @@ from conftest import TINY, TINY_DOCUMENTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from microgpt import MicroGPT, reference
+from microgpt import MicroGPT, reference, sampling
 from microgpt.engines.base import draw, truncate
 from microgpt.engines.scalar import ScalarEngine
 from microgpt.errors import ConfigError, DataError
@@ -157,3 +157,11 @@ def test_a_call_with_few_coins_makes_few_documents(model: MicroGPT) -> None:
         100, array("d", coins[:1]), [model.tokenizer_.bos], 1.0, 0, 1.0, lambda: False
     )
     assert none.documents == [] and none.coins_used == 0
+
+
+def test_a_filter_sees_the_whole_string() -> None:
+    wanted = sampling.Wanted(match="ab?", min_len=1, max_len=2, novel=["a"])
+    texts = ["", "a", "ab", "abb", "b", "ba"]
+    assert [text for text in texts if wanted.accepts(text)] == ["ab"]
+    assert not sampling.Wanted(match="ab").accepts("abc")
+    assert not sampling.Wanted(match="bc").accepts("abc")

@@ -1,4 +1,4 @@
-"""Exports, each read by what it is made for: the page by Chromium with the network off, the module by node."""
+"""Exports: the page opened by Chromium without a network, and the module run by node."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_module_of_a_windows_model_is_checked_over_the_one_block_that_it_knows
 
 def test_unknown_form_is_named(folder: Path) -> None:
     _, path = trained(folder, TINY_DOCUMENTS)
-    with pytest.raises(ConfigError, match="no form 'gguf'"):
+    with pytest.raises(ConfigError, match="no format 'gguf'"):
         exporting.export(checkpoint.load(path), "gguf", [])
 
 

@@ -1,4 +1,4 @@
-"""The JavaScript edition against recorded runs of the original script and against Python's own random and str."""
+"""The JavaScript edition against the original script's recorded runs and Python's own random."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ RUN = """
 import { readFileSync } from "node:fs";
 const { main } = await import(process.argv[1]);
 const lines = [];
-main(readFileSync(process.argv[2], "utf8"), JSON.parse(process.argv[3]), (line) => lines.push(line));
+const text = readFileSync(process.argv[2], "utf8");
+main(text, JSON.parse(process.argv[3]), (line) => lines.push(line));
 process.stdout.write(lines.join("\\n") + "\\n");
 """
 
@@ -33,7 +34,8 @@ const answer = JSON.parse(process.argv[2]).map((seed) => {
   rng.shuffle(list);
   const below = [1, 2, 3, 1000, 2 ** 31 - 1].map((n) => rng.below(n));
   const gauss = Array.from({ length: 9 }, () => rng.gauss(1, 2));
-  return { uniform, list, below, gauss, choices: Array.from({ length: 40 }, () => rng.choice([1, 0, 2, 0.5])) };
+  const choices = Array.from({ length: 40 }, () => rng.choice([1, 0, 2, 0.5]));
+  return { uniform, list, below, gauss, choices };
 });
 process.stdout.write(JSON.stringify(answer));
 """

@@ -1,4 +1,4 @@
-"""The page in Chromium, opened from a file: what it computes, what it lets in, and whether everybody can use it."""
+"""The page in Chromium, opened from a file: its numbers, its security policy, its accessibility."""
 
 from __future__ import annotations
 
@@ -68,9 +68,8 @@ class Visit:
             if self(condition):
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(
-            f"never came: {condition}; status: {self('document.getElementById(`status`).textContent')}"
-        )
+        status = self("document.getElementById('status').textContent")
+        raise AssertionError(f"never came: {condition}; status: {status}")
 
     def paste(self, text: str) -> None:
         self("window.microgpt.lines = {}")
@@ -153,7 +152,8 @@ def test_scrubbed_step_trace_and_gradients_are_the_scalar_engines(visit: Visit) 
     trace = engine.trace(tokenizer.encode("karia"), lambda: False)
 
     view = visit(
-        "(({loss, documents, parameters, gradients, updates}) => ({loss, documents, parameters: [...parameters],"
+        "(({loss, documents, parameters, gradients, updates}) =>"
+        " ({loss, documents, parameters: [...parameters],"
         " gradients: [...gradients], updates: [...updates]}))(window.microgpt.view)"
     )
     assert view["documents"] == documents[steps - 1 : steps]
@@ -254,7 +254,8 @@ def test_another_shape_redraws_every_matrix_under_its_own_name(visit: Visit) -> 
     visit.paste("anna\notto\nbob\n")
     sizes = reference.shapes(6, reference.GPTConfig(n_layer=2, n_embd=8))
     shown = visit(
-        "[...document.querySelectorAll('#matrices .tag')].map((tag) => tag.textContent.split(',')[0])"
+        "[...document.querySelectorAll('#matrices .tag')]"
+        ".map((tag) => tag.textContent.split(',')[0])"
     )
     assert shown == [f"{name} {rows}×{columns}" for name, (rows, columns) in sizes.items()]
     reset(visit)
@@ -267,7 +268,8 @@ def test_temperature_top_k_and_seed_sample_as_the_command_line(visit: Visit) -> 
     visit("document.getElementById('hold').checked = false")
     for name, value in {"temperature": "0.8", "top_k": "3", "coins": "7"}.items():
         visit(
-            f"(box => {{ box.value = '{value}'; box.oninput(); }})(document.getElementById('{name}'))"
+            f"(box => {{ box.value = '{value}'; box.oninput(); }})"
+            f"(document.getElementById('{name}'))"
         )
     visit.page.wait_for_timeout(300)
     model = MicroGPT(num_steps=30, n_embd=8, engine="scalar").fit(
@@ -303,7 +305,8 @@ def test_policy_lets_nothing_in_and_nothing_out(visit: Visit) -> None:
     assert "default-src 'none'" in policy and "unsafe" not in policy
     assert visit("fetch('http://127.0.0.1:9/').then(() => 'sent', () => 'refused')") == "refused"
     visit(
-        "document.body.append(Object.assign(document.createElement('script'), { textContent: 'window.hit = 5' }))"
+        "document.body.append(Object.assign("
+        "document.createElement('script'), { textContent: 'window.hit = 5' }))"
     )
     assert visit("window.hit") is None
     visit.complaints.clear()
@@ -328,7 +331,8 @@ def test_keyboard_alone_reaches_and_works_everything(visit: Visit) -> None:
         page.keyboard.press("Tab")
         seen.append(
             visit(
-                "document.activeElement.id || document.activeElement.closest('[data-name]')?.dataset.name || ''"
+                "document.activeElement.id ||"
+                " document.activeElement.closest('[data-name]')?.dataset.name || ''"
             )
         )
     for name in (

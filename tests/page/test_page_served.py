@@ -1,4 +1,4 @@
-"""The page as `microgpt serve` gives it: the model is in it, its policy is in the headers, it asks for nothing."""
+"""The page as `microgpt serve` sends it: with the model, its policy, and no further requests."""
 
 from __future__ import annotations
 

@@ -152,6 +152,7 @@ def test_an_engine_at_a_small_shape_is_the_reference_bit_for_bit(name: str) -> N
         whole.source,
         ("num_steps=1000, seed=42, block_size=16", "num_steps=6, seed=42, block_size=8"),
         ("block_size=block_size)", "block_size=block_size, n_embd=4, n_head=2)"),
+        ("range(20)", "range(6)"),
     )
     verdict = Verifier(small()).verify(replace(whole, source=source), ONE_CASE)
     assert verdict.answer == "same", render(verdict)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import skip_or_fail
 from zoo.base import DATA, small_reference
 
 from microgpt.verify.cases import cases_for
@@ -131,7 +132,11 @@ def test_a_hostile_program_ends_with_an_answer_in_time_and_leaves_nothing(
     verdict = verifier.verify(Program(name, source, limits=LIMITS), CASES)
     took = time.monotonic() - started
     assert verdict.answer != "same"
-    assert says in render(verdict)
+    limits = ("time", "memory", "processes", "output", "files")
+    expected = [f"over its limit of {says}" if says in limits else says]
+    if says == "memory":  # on a busy machine the time is over before the memory is full
+        expected.append("over its limit of time")
+    assert any(words in render(verdict) for words in expected)
     assert (
         took <= LIMITS.seconds + 1.0 + 0.5
     )  # half a second more: two runs beside other tests on two cores
@@ -144,7 +149,7 @@ def test_a_program_cannot_reach_the_network(verifier: Verifier) -> None:
     source = f"import socket\nsocket.create_connection({address}, 2)\nprint('in')\n"
     verdict = verifier.verify(Program("opens a socket", source, limits=LIMITS), CASES)
     if "network" in verdict.missing_guards:
-        pytest.skip("this system grants no network namespace")
+        skip_or_fail("sandbox", "this system grants no network namespace")
     listening.settimeout(0.1)
     with pytest.raises(TimeoutError):
         listening.accept()

@@ -1,4 +1,4 @@
-"""The reference, made small: the program of which the zoo's animals are variants. Runs in a tenth of a second."""
+"""The reference, made small: the program of which the zoo's animals are variants."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _SMALLER = (
     ("n_head: int = 4", "n_head: int = 2"),
     ("block_size: int = 16", "block_size: int = 8"),
     ("num_steps=1000", "num_steps=6"),
+    ("range(20)", "range(6)"),
 )
 
 
 def changed(text: str, *changes: tuple[str, str]) -> str:
-    """A text with each (old, new) replaced; every old must stand there exactly once."""
+    """A text with each (old, new) replaced; every old must be there exactly once."""
     for old, new in changes:
         assert text.count(old) == 1, f"{text.count(old)} times in the program: {old!r}"
         text = text.replace(old, new)

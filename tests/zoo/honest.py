@@ -1,4 +1,4 @@
-"""Honest rewrites of the small reference: other text, the same numbers. Each must be accepted at level bits."""
+"""Honest rewrites of the small reference: other text, the same numbers. All pass at level bits."""
 
 from __future__ import annotations
 
@@ -137,8 +137,8 @@ HONEST: tuple[tuple[str, tuple[Change, ...]], ...] = (
         "inputs of a product left in place",
         (
             (
-                "mixed = [sum(w * value[j] for w, value in zip(weights, values)) for j in range(size)]",
-                "mixed = [sum(weights[t] * values[t][j] for t in range(len(values))) for j in range(size)]",
+                "sum(w * value[j] for w, value in zip(weights, values)) for j in range(size)",
+                "sum(weights[t] * values[t][j] for t in range(len(values))) for j in range(size)",
             ),
         ),
     ),

@@ -1,6 +1,7 @@
-"""Near misses: variants of the small reference that look right and are not, and where each must be caught.
+"""Near misses: variants of the small reference that look right and are not.
 
-An animal: name, changes to the text, what differs first (compare.Difference.what, or an answer), at which step.
+An animal has a name, changes to the text, what differs first (compare.Difference.what, or an
+answer), and at which step.
 """
 
 from __future__ import annotations
@@ -58,6 +59,9 @@ SAMPLES_TITLE = '    print("\\n--- inference (new, hallucinated names) ---")\n'
 DIRECT_GRADIENT = "value.grad += local_grad * node.grad"
 DRAW = "{\n        name: [[Value(rng.gauss(0, std))"
 
+# Rounds to single precision, in one expression.
+SINGLE = '__import__("array").array("f", [{}])[0]'
+
 
 def _a(name: str, what: str, step: int | None, *changes: Change) -> Animal:
     return Animal(name, changes, what, step)
@@ -83,7 +87,7 @@ WRONG = (
         1,
         (
             DIRECT_GRADIENT,
-            'value.grad += __import__("struct").unpack("f", __import__("struct").pack("f", local_grad * node.grad))[0]',
+            f"value.grad += {SINGLE.format('local_grad * node.grad')}",
         ),
     ),
     _a(
@@ -187,7 +191,7 @@ WRONG = (
         0,
         (
             "Value(rng.gauss(0, std))",
-            'Value(__import__("struct").unpack("f", __import__("struct").pack("f", rng.gauss(0, std)))[0])',
+            f"Value({SINGLE.format('rng.gauss(0, std)')})",
         ),
     ),
     _a(
@@ -299,7 +303,8 @@ WRONG = (
         (
             UPDATE,
             UPDATE
-            + "        if step == 2:\n            parameters[7].data = math.nextafter(parameters[7].data, 9)\n",
+            + "        if step == 2:\n"
+            + "            parameters[7].data = math.nextafter(parameters[7].data, 9)\n",
         ),
     ),
     _a(
@@ -326,7 +331,7 @@ WRONG = (
         None,
         ("sample {i + 1:2d}:", "sample {i + 1:3d}:"),
     ),
-    _a("19 samples", "stdout", None, ("for i in range(20)", "for i in range(19)")),
+    _a("one sample fewer", "stdout", None, ("for i in range(6)", "for i in range(5)")),
     _a(
         "another temperature",
         "stdout",

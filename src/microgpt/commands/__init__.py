@@ -1,83 +1,30 @@
-"""The verbs of the command line. They print through the `Face` that cli.py gives them, and return an exit code."""
+"""The verbs of the command line: `microgpt VERB` runs commands/VERB.py.
+
+To add a verb, add one file. The first line of its docstring is its summary in `microgpt --help`.
+It defines
+
+    EXAMPLES                   lines of its --help page, each indented by two spaces
+    add_arguments(parser)      adds the verb's own arguments to an argparse parser
+    run(args, face) -> int     does the work, prints through `face`, returns the exit code
+
+and its test is tests/command/test_VERB.py. A file whose name begins with "_" is no verb: it holds
+what several verbs share.
+"""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-from pathlib import Path
-from typing import Any, Protocol
 
-from .. import checkpoint as checkpoints
-from .. import files
-from ..errors import InputError, quote
-from ..model import MicroGPT
-from ..terminal import Style
-
-SHORT = 1  # exit code: the answer is no, or fewer strings than asked
+NO = 1  # exit code: the answer is no, or there are fewer results than requested
 
 
-class Face(Protocol):
-    """The two streams as a verb sees them."""
-
-    quiet: bool
-    verbose: bool
-    out: Style
-    err: Style
-
-    def data(self, text: str) -> None:
-        """A result, on stdout."""
-
-    def say(self, text: str) -> None:
-        """A remark, on stderr, unless --quiet."""
-
-    def shown(self, text: str) -> str:
-        """A string from a list or a model, made safe for a terminal if stdout is one."""
+def names() -> list[str]:
+    """The verbs, in alphabetical order."""
+    stems = [os.path.splitext(name) for name in os.listdir(__path__[0])]
+    return sorted(stem for stem, suffix in stems if suffix == ".py" and not stem.startswith("_"))
 
 
-def print_json(face: Face, record: dict[str, Any]) -> None:
-    """One object on one line; a number that is not finite, which JSON lacks, becomes null."""
-    face.data(json.dumps(_finite(record), ensure_ascii=False, allow_nan=False))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _finite(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def never() -> bool:
-    """For engines: nothing stops this."""
-    return False
-
-
-def load_model(path: str | None) -> MicroGPT:
-    """The model at `path`, or the only one in this folder."""
-    return MicroGPT.load(model_path(path))
-
-
-def model_path(path: str | None) -> str:
-    """The path given, or the only model in this folder."""
-    if path is not None:
-        return path
-    found = sorted(str(p) for p in Path().glob("*.safetensors"))
-    if len(found) == 1:
-        return found[0]
-    what = (
-        "there is no model in this folder"
-        if not found
-        else f"there are {len(found)} models in this folder"
-    )
-    fix = (
-        f"name one: {', '.join(map(quote, found[:5]))}"
-        if found
-        else "train one: microgpt train FILE"
-    )
-    raise InputError(what, where=os.getcwd(), fix=fix)
-
-
-def looks_like_model(path: str) -> bool:
-    """Whether a path is meant as a model: by its name, or by its first bytes."""
-    return path.endswith(".safetensors") or checkpoints.is_ours(files.first_bytes(path))
+def summary(verb: str) -> str:
+    """What a verb does, in one sentence: the first line of its file, which is not imported."""
+    with open(os.path.join(__path__[0], f"{verb}.py"), encoding="utf-8") as file:
+        return file.readline().strip().strip('"')

@@ -1,4 +1,4 @@
-"""`microgpt journey`: what repeats in a program, what the editions weigh, publish one, be reminded."""
+"""Shorten the program: find repetition, measure the editions, publish one."""
 
 from __future__ import annotations
 
@@ -6,30 +6,177 @@ import json
 import os
 import subprocess
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import corpus, files
 from ..errors import DataError, quote
+from ..face import Face
 from ..journey import analyze as analysis
 from ..journey import editions as shipped
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
+from ..parser import add_help
 from ..verify.cases import Case, cases_for
 from ..verify.programs import python_program, reference_program
 from ..verify.verifier import Verifier
-from . import Face
+from . import NO
+
+EXAMPLES = """\
+  microgpt journey analyze program.py --top 10
+  microgpt journey ledger                      rewrite LEDGER.md and the tables in docs/
+  microgpt journey editions golf > golf.py
+  microgpt journey gist short                  write a folder, publish nothing
+  microgpt journey remind                      where the ledger stands, and what to try next
+  microgpt journey remind --every 1h
+  microgpt journey remind --install systemd
+"""
 
 
-def journey(args: Namespace, face: Face) -> int:
-    """One stage of the journey."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `microgpt journey`: one parser for each stage."""
+    stages = parser.add_subparsers(dest="stage", required=True, metavar="STAGE", title="stages")
+    for name, summary, add_stage_arguments in (
+        ("analyze", "Find what repeats in a program, and what removing it saves.", _analyze),
+        ("editions", "List the editions of the package, or print one.", _editions),
+        ("ledger", "Measure and certify the editions, and rewrite LEDGER.md.", _ledger),
+        ("gist", "Write an edition and its certificate as a folder.", _gist),
+        ("remind", "Say where the ledger stands, and what to try next.", _remind),
+    ):
+        stage = stages.add_parser(name, help=summary, description=summary)
+        add_stage_arguments(stage)
+        add_help(stage)
+
+
+def _analyze(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("file", metavar="FILE.py", help="The program.")
+    add(
+        "--top",
+        type=int,
+        default=20,
+        metavar="N",
+        help="Show the N families that save most. [default: %(default)s]",
+    )
+    add("--json", action="store_true", help="Print one JSON object per family.")
+
+
+def _editions(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="Print this edition. [default: list all]"
+    )
+
+
+def _ledger(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    _editions_option(parser)
+    add(
+        "--docs",
+        default="docs",
+        metavar="DIR",
+        help="The folder whose tables are rewritten. [default: %(default)s]",
+    )
+    add(
+        "--check",
+        action="store_true",
+        help="Change nothing; exit with 1 if a file is out of date.",
+    )
+    add(
+        "--tables",
+        action="store_true",
+        help="Measure nothing; rewrite the texts from the recorded figures.",
+    )
+    add(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="Measure only this edition; may be repeated. [default: all]",
+    )
+    _steps_option(parser)
+    add(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="Also certify with this Python; may be repeated.",
+    )
+
+
+def _gist(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("edition", metavar="FILE.py", help="The edition: a file, or its name in the package.")
+    add(
+        "-o",
+        "--output",
+        metavar="DIR",
+        help="The folder to write. [default: gist-EDITION]",
+    )
+    _steps_option(parser)
+    add(
+        "--publish",
+        action="store_true",
+        help="Also create the gist, with the token in GITHUB_TOKEN.",
+    )
+    add("--update", metavar="ID", help="With --publish: change this gist instead.")
+    add("--secret", action="store_true", help="With --publish: create a gist that is not listed.")
+    add(
+        "--api",
+        default="https://api.github.com",
+        metavar="URL",
+        help="The server to publish on. [default: %(default)s]",
+    )
+
+
+def _remind(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    _editions_option(parser)
+    add("--every", metavar="TIME", help="Repeat after each TIME: 30s, 10m, 1h, 1d.")
+    add(
+        "--times",
+        type=int,
+        default=0,
+        metavar="N",
+        help="With --every: stop after N reminders; 0: never. [default: %(default)s]",
+    )
+    add(
+        "--install",
+        choices=("cron", "systemd"),
+        help="Install a timer of this user, and show it.",
+    )
+    add("--uninstall", choices=("cron", "systemd"), help="Remove this user's timer.")
+    add(
+        "--state",
+        metavar="FILE",
+        help="Where the last reminder is recorded. [default: in the user's state folder]",
+    )
+
+
+def _editions_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--editions",
+        metavar="DIR",
+        help="The folder of the editions. [default: that of the package]",
+    )
+
+
+def _steps_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--steps",
+        type=int,
+        default=20,
+        metavar="N",
+        help="Certify over N steps; 0: over all steps. [default: %(default)s]",
+    )
+
+
+def run(args: Namespace, face: Face) -> int:
+    """Run one stage."""
     stages = {"analyze": analyze, "editions": editions, "ledger": ledger}
     return {**stages, "gist": gist, "remind": remind}[args.stage](args, face)
 
 
 def analyze(args: Namespace, face: Face) -> int:
-    """Exit code 0 whatever is found; other codes only for input that cannot be read."""
+    """Print the families of repeated code, those that save most first."""
     try:
         source = files.read(args.file).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -46,21 +193,24 @@ def analyze(args: Namespace, face: Face) -> int:
 
 
 def editions(args: Namespace, face: Face) -> int:
-    """All editions as a table, or the text of the one that is named."""
+    """Print all editions as a table, or the text of one."""
     text = shipped.source_of(args.name) if args.name else shipped.listing()
     face.data(text.rstrip("\n"))
     return 0
 
 
 def ledger(args: Namespace, face: Face) -> int:
-    """Exit code 1 with --check where something is stale."""
+    """Write the ledger. With --check only look: exit code 1 if a file is out of date."""
     editions, docs = Path(args.editions or shipped.FOLDER), Path(args.docs)
     if args.check:
-        found = ledgers.stale(editions, docs)
-        for line in found:
+        out_of_date = ledgers.stale(editions, docs)
+        for line in out_of_date:
             face.data(line)
-        face.say("stale: run `microgpt journey ledger`" if found else "the ledger is up to date")
-        return 1 if found else 0
+        if out_of_date:
+            face.say("out of date: run `microgpt journey ledger`")
+            return NO
+        face.say("the ledger is up to date")
+        return 0
     pythons = {_version(python): python for python in (sys.executable, *(args.python or ()))}
     measured = (
         None
@@ -73,7 +223,7 @@ def ledger(args: Namespace, face: Face) -> int:
 
 
 def gist(args: Namespace, face: Face) -> int:
-    """Writes the folder; publishes only with --publish."""
+    """Write the folder; publish it only with --publish."""
     given = Path(args.edition)
     edition = given if given.suffix and given.exists() else shipped.path_of(args.edition)
     verdict = Verifier(reference_program()).verify(python_program(str(edition)), _cases(args.steps))
@@ -86,12 +236,12 @@ def gist(args: Namespace, face: Face) -> int:
     if args.publish:
         face.data(gists.publish(ready, args.api, os.environ, args.update or "", args.secret))
     else:
-        face.say("not published; --publish does that")
+        face.say("not published; to publish it, give --publish")
     return 0
 
 
 def remind(args: Namespace, face: Face) -> int:
-    """Once, regularly, or by the user's timer."""
+    """Print a reminder once or regularly, or change the user's timer."""
     editions = Path(args.editions or shipped.FOLDER)
     state = Path(args.state) if args.state else reminders.default_state()
     change = args.install or args.uninstall
@@ -110,7 +260,7 @@ def remind(args: Namespace, face: Face) -> int:
 
 
 def _cases(steps: int) -> list[Case]:
-    """The built-in names, over that many steps (0: as many as the program says)."""
+    """The built-in names, over so many steps. 0: as many as the program itself makes."""
     data = "\n".join(corpus.builtin().documents).encode() + b"\n"
     return cases_for([(corpus.BUILTIN, data)], steps=steps or None)
 

@@ -1,4 +1,4 @@
-"""`microgpt train`: fit, save, print samples."""
+"""Train a model on a list of documents, save it, and print samples."""
 
 from __future__ import annotations
 
@@ -6,28 +6,105 @@ import os
 import signal
 import stat
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, suppress
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from .. import checkpoint as checkpoints
-from .. import corpus, files, scoring
-from ..config import Config
+from .. import corpus, files, scoring, transcript
 from ..errors import ConfigError, MicrogptError, StorageError
+from ..face import Face
 from ..progress import progress
-from ..recipes import PRESETS, recipe
-from ..recording import Recorder
+from ..run_log import RunLog
 from ..sampling import Wanted, sample
-from ..training import Interrupt, Session, settle_block_size
-from . import Face, never
+from ..training import Interrupt, Session
+from ._arguments import corpus_options, force_option, number
+from ._settings import config_from, settings, training_options
 
-INTERRUPTED = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129}
+EXAMPLES = """\
+  microgpt train names.txt                     write names.safetensors, print 20 samples
+  microgpt train products.csv --column title --block-size auto -o products.safetensors
+  microgpt train names.txt --preset best -o best.safetensors
+  microgpt train plays.txt --windows --block-size 64 --preset good
+  microgpt train names.txt --transcript        print what the original script prints, byte for byte
+  microgpt train names.txt --resume            continue an interrupted run
+"""
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def train(args: Namespace, face: Face) -> int:
-    """Fit, save, print samples."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `microgpt train`."""
+    parser.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="The documents, one a line; - is standard input. [default: built-in first names]",
+    )
+    _saving_options(parser)
+    corpus_options(parser)
+    _printing_options(parser)
+    training_options(parser)
+
+
+def _saving_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "-o",
+        "--output",
+        metavar="PATH",
+        help="The model file. [default: FILE with the suffix .safetensors, in this folder]",
+    )
+    force_option(parser)
+    add(
+        "--resume",
+        action="store_true",
+        help="Continue the run of the output file, with its own hyper-parameters.",
+    )
+    add(
+        "--save-every",
+        type=number("save_every"),
+        default=0,
+        metavar="N",
+        help="Also save after every N steps; 0: only at the end. [default: %(default)s]",
+    )
+    add(
+        "--trace",
+        metavar="PATH",
+        help="Write JSON Lines: step, loss, loss_hex, params_sha256 of each step.",
+    )
+    add(
+        "--log",
+        metavar="PATH",
+        help="Write JSON Lines: step, loss, learning_rate, seconds of each step.",
+    )
+    add("--plot", metavar="PATH", help="Write the loss curve as an SVG image.")
+
+
+def _printing_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--samples",
+        type=number("samples"),
+        default=20,
+        metavar="N",
+        help="Print N samples after training. [default: %(default)s]",
+    )
+    add(
+        "--temperature",
+        type=number("temperature"),
+        default=0.5,
+        metavar="T",
+        help="The temperature of these samples. [default: %(default)s]",
+    )
+    add(
+        "--transcript",
+        action="store_true",
+        help="Print on standard output what the original script prints.",
+    )
+
+
+def run(args: Namespace, face: Face) -> int:
+    """Train, save, print samples. Exit code 128 + n if signal n stopped the run."""
     wanted = Wanted(temperature=args.temperature)
     path = _output_for(args.files) if args.output is None else args.output
     output = _Output(path, args.resume, args.force)
@@ -35,10 +112,10 @@ def train(args: Namespace, face: Face) -> int:
     with ExitStack() as stack:
         stack.enter_context(files.lock(output.path))
         session = _session(args, output.path)
-        recorder = Recorder(args.trace, args.log, args.plot, args.force, session.step)
-        stack.callback(recorder.close)
+        log = RunLog(args.trace, args.log, args.plot, args.force, session.step)
+        stack.callback(log.close)
         _announce(session, args, face)
-        code = _train(session, recorder, args, output, face)
+        code = _train(session, log, args, output, face)
         if code:
             return code
         _print_samples(session, args, wanted, face)
@@ -46,33 +123,38 @@ def train(args: Namespace, face: Face) -> int:
 
 
 class _Output:
-    """Where the model goes. A run that is broken off leaves another run's model alone and saves beside it."""
+    """Where the model is saved.
+
+    An interrupted run does not overwrite the model of another run: it is saved in a file beside it.
+    """
 
     def __init__(self, path: str, resume: bool, force: bool) -> None:
         if path in ("", "-"):
             raise ConfigError(
-                "a model goes to a file", where="option --output", fix="-o NAME.safetensors"
+                "a model is written to a file, not to standard output",
+                where="option --output",
+                fix="-o NAME.safetensors",
             )
-        self.path, self._other = path, not resume and os.path.exists(path)
+        self.path, self._holds_other = path, not resume and os.path.exists(path)
         stem, suffix = os.path.splitext(path)
         self._beside = f"{stem}.partial{suffix}"
         if not resume:
             files.require_replaceable(path, checkpoints.is_ours, force)
-        if self._other:
+        if self._holds_other:
             files.require_replaceable(self._beside, checkpoints.is_ours, force)
 
     def save(self, session: Session) -> str:
-        """At its place: the run is finished, or under way and wanted there. Returns the path."""
+        """Save at the output path itself. Returns the path."""
         checkpoints.save(self.path, session.checkpoint(), locked=True)
-        self._other = False
+        self._holds_other = False
         return self.path
 
-    def save_broken_off(self, session: Session) -> str:
-        """Returns what to tell: the path, and how to go on from it."""
-        if not self._other:
-            return f"{self.save(session)}; go on with --resume"
+    def save_interrupted(self, session: Session) -> str:
+        """Save without overwriting another run. Returns the path and how to continue, in words."""
+        if not self._holds_other:
+            return f"{self.save(session)}; continue with --resume"
         checkpoints.save(self._beside, session.checkpoint())
-        return f"{self._beside}, {self.path} is as it was; go on with --resume -o {self._beside}"
+        return f"{self._beside}, not {self.path}; continue with --resume -o {self._beside}"
 
 
 def _require_different(outputs: list[str | None]) -> None:
@@ -84,73 +166,46 @@ def _require_different(outputs: list[str | None]) -> None:
 
 
 def _output_for(sources: list[str]) -> str:
-    """names.safetensors for names.txt, in the current folder."""
+    """The default output: names.safetensors for lists/names.txt."""
     stem = "names" if not sources else Path(sources[0]).stem if sources[0] != "-" else "model"
     return f"{stem or 'model'}.safetensors"
 
 
 def _session(args: Namespace, output: str) -> Session:
-    """A new run, or the one to resume, whose own settings hold."""
+    """A new run, or the run to resume, which must have the hyper-parameters given."""
     source = corpus.read(args.files, args.column, args.dedupe)
-    if args.resume:
-        checkpoint = checkpoints.load(output)
-        for name, value in _wanted(args, source.documents).items():
-            if getattr(checkpoint.config, name) != value:
-                raise ConfigError(
-                    f"the run to resume has {name} {getattr(checkpoint.config, name)}, not {value}",
-                    where=f"option {name}, {output}",
-                    fix="leave the option out, or train anew without --resume",
-                )
-        return Session.resume(checkpoint, source, args.engine, args.threads)
-    return Session.start(config_from(args, source.documents), source, args.engine, args.threads)
-
-
-def _wanted(args: Namespace, documents: list[str]) -> dict[str, Any]:
-    """The hyper-parameters that stand on the command line, and those of its preset."""
-    named = {item.name: getattr(args, item.name, None) for item in fields(Config)}
-    given = {name: value for name, value in named.items() if value is not None}
-    if "block_size" in given:
-        given["block_size"] = settle_block_size(given["block_size"], documents)
-    if (
-        args.preset == "reference"
-    ):  # which must be what a run to resume has, and is what a new one gets
-        return {
-            name: getattr(Config(), name)
-            for preset in PRESETS.values()
-            if preset
-            for name in preset.fields
-        } | given
-    return (recipe(args.preset, documents, given.get("num_steps")) if args.preset else {}) | given
-
-
-def config_from(args: Namespace, documents: list[str]) -> Config:
-    """The hyper-parameters of the command line, the rest at their defaults."""
-    return Config(**_wanted(args, documents))
+    if not args.resume:
+        config = config_from(args, source.documents)
+        return Session.start(config, source, args.engine, args.threads)
+    checkpoint = checkpoints.load(output)
+    for name, value in settings(args, source.documents).items():
+        if getattr(checkpoint.config, name) != value:
+            raise ConfigError(
+                f"the run to resume has {name} {getattr(checkpoint.config, name)}, not {value}",
+                where=f"option {name}, {output}",
+                fix="leave the option out, or start a new run without --resume",
+            )
+    return Session.resume(checkpoint, source, args.engine, args.threads)
 
 
 def _announce(session: Session, args: Namespace, face: Face) -> None:
-    """What is about to be trained: on stdout the transcript's header, on stderr what a user should know."""
+    """Print the transcript's header, and say what is about to be trained on what."""
     vocab_size, config = session.tokenizer.vocab_size, session.config
     count = config.parameter_count(vocab_size)
     if args.transcript:
-        documents = session.data.documents
-        face.data(f"num docs: {documents}\nvocab size: {vocab_size}\nnum params: {count}")
+        face.data(transcript.header(session.data.documents, vocab_size, count))
     face.say(
         f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
-    cut = (
-        0
-        if config.windows
-        else sum(len(document) >= config.block_size for document in session.documents)
-    )
-    if cut:
+    too_long = (len(document) >= config.block_size for document in session.documents)
+    if not config.windows and (cut := sum(too_long)):
         face.say(
-            f"{cut:,} documents are longer than block_size {config.block_size} and cut; "
-            "--block-size auto fits all, --windows uses all in pieces"
+            f"{cut:,} documents are longer than block_size {config.block_size} and are cut; "
+            "--block-size auto fits all of them, --windows trains on them in pieces"
         )
     if not args.files and _is_pipe(0):
-        face.say("standard input is not read: give - as the file's name to train on it")
+        face.say("standard input is not read; to train on it, give - as FILE")
 
 
 def _is_pipe(descriptor: int) -> bool:
@@ -160,55 +215,49 @@ def _is_pipe(descriptor: int) -> bool:
         return False
 
 
-def _train(
-    session: Session, recorder: Recorder, args: Namespace, output: _Output, face: Face
-) -> int:
-    """Run to the end, or to a signal; save. Returns the exit code."""
+def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face: Face) -> int:
+    """Train to the end or to a signal, and save. Returns 128 + the signal's number, or 0."""
     num_steps = session.config.num_steps
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
-    every = args.save_every or recorder.every
     try:
-        with Interrupt(*INTERRUPTED) as interrupt:
-            for block in session.run(interrupt.stop, every if not recorder.every else 1):
-                recorder.update(block, session.engine)
+        with Interrupt(*SIGNALS) as interrupt:
+            for block in session.run(interrupt.stop, log.every or args.save_every):
+                log.update(block, session.engine)
                 if args.transcript:
                     for step in block:
-                        face.data(f"step {step.step:4d} / {num_steps:4d} | loss {step.loss:.4f}")
+                        face.data(transcript.step_line(step.step, num_steps, step.loss))
                 bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
-            # Here, where a signal waits for its end.
-            saved = (
-                output.save(session)
-                if session.step == num_steps
-                else output.save_broken_off(session)
-            )
-    except (
-        StorageError,
-        BrokenPipeError,
-    ):  # of a log or the transcript: the steps made need not be lost
+            # Saving stands inside, where a signal waits until it is done.
+            finished = session.step == num_steps
+            saved = output.save(session) if finished else output.save_interrupted(session)
+    except (StorageError, BrokenPipeError):  # of a log or of stdout: keep the steps made so far
         with suppress(MicrogptError):
-            face.say(f"saved as of step {session.step:,}: {output.save_broken_off(session)}")
+            face.say(f"saved after step {session.step:,}: {output.save_interrupted(session)}")
         raise
     finally:
         bar.close()
     if interrupt.received is not None:
         face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {saved}")
-        return INTERRUPTED[signal.Signals(interrupt.received)]
+        return 128 + interrupt.received
     face.say(f"saved {saved}")
     if session.held_out:
-        found = scoring.evaluate(session.gpt, session.held_out, never)
-        face.say(f"held out {found.documents:,} documents: {found.loss:.4f} nats a token")
+        held_out = scoring.evaluate(session.gpt, session.held_out, lambda: False)
+        face.say(
+            f"validation loss {held_out.loss:.4f} nats per token "
+            f"on {held_out.documents:,} held-out documents"
+        )
     return 0
 
 
 def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face) -> None:
-    """The reference's samples: its coins follow its weights. Those that stand in the list are dimmed."""
+    """Print what the reference would print. Documents of the training set are dimmed."""
     if args.transcript:
-        face.data("\n--- inference (new, hallucinated names) ---")
-    found = sample(session.gpt, args.samples, wanted, session.draws, never)
+        face.data(transcript.SAMPLES_TITLE)
+    documents = sample(session.gpt, args.samples, wanted, session.draws, lambda: False)
     known = frozenset(session.documents) if face.out.on else frozenset()
-    for i, text in enumerate(found):
-        shown = face.shown(text)
-        line = f"sample {i + 1:2d}: {shown}" if args.transcript else shown
-        face.data(face.out.dim(line) if text in known else line)
+    for i, document in enumerate(documents, 1):
+        shown = face.shown(document)
+        line = transcript.sample_line(i, shown) if args.transcript else shown
+        face.data(face.out.dim(line) if document in known else line)

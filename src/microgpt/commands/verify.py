@@ -1,15 +1,16 @@
-"""`microgpt verify`: is a program the same as another?"""
+"""Check that a program, an engine or a model file computes the same as the reference."""
 
 from __future__ import annotations
 
 import json
 import sys
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from .. import corpus, files
 from ..config import check_range
 from ..errors import ConfigError
+from ..face import Face
 from ..journey import form
 from ..verify import exported, gradients, programs
 from ..verify.cases import cases_for
@@ -17,14 +18,133 @@ from ..verify.programs import Program
 from ..verify.sandbox import Limits
 from ..verify.verdict import Verdict, render
 from ..verify.verifier import Verifier
-from . import Face
+from . import NO
+from ._arguments import force_option
+
+EXAMPLES = """\
+  microgpt verify shorter.py                   compare every loss, weight and line of output
+  microgpt verify shorter.py --steps 20        a quick look: 20 steps instead of 1,000
+  microgpt verify shorter.py --original mine.py --data words.txt --seeds 42,7
+  microgpt verify exact --steps 50             an engine
+  microgpt verify --cmd 'node port.js' --level samples
+  microgpt verify names.safetensors            train again: are the weights the same?
+  microgpt verify names.html --original names.safetensors
+  microgpt verify shorter.py --form --gradients
+"""
 
 
-def verify(args: Namespace, face: Face) -> int:
-    """Exit code 0: the same on every case looked at. 1: not, or not shown to be."""
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `microgpt verify`."""
+    _program_options(parser)
+    _case_options(parser)
+    _comparison_options(parser)
+    add = parser.add_argument
+    add(
+        "--seconds",
+        type=float,
+        default=3600.0,
+        metavar="S",
+        help="Stop a run after S seconds of wall time. [default: %(default)g]",
+    )
+    add(
+        "--memory",
+        type=float,
+        default=4.0,
+        metavar="GB",
+        help="Stop a run that needs more memory. [default: %(default)g]",
+    )
+    add("--report", metavar="FILE", help="Also write the verdict as JSON to FILE.")
+    force_option(parser)
+    add("--json", action="store_true", help="Print the verdict as JSON.")
+
+
+def _program_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "what",
+        nargs="?",
+        metavar="WHAT",
+        help="A Python program, the name of an engine, a model file or an exported file.",
+    )
+    add(
+        "--cmd",
+        metavar="COMMAND",
+        help="Run this command instead; {data}, {steps} and {seed} are filled in.",
+    )
+    add(
+        "--original",
+        metavar="FILE",
+        help="Compare with this program; for an exported file, with this model. "
+        "[default: the reference]",
+    )
+    add(
+        "--python",
+        action="append",
+        metavar="PATH",
+        help="Run both programs under this Python; may be repeated. [default: this Python]",
+    )
+
+
+def _case_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="FILE",
+        action="append",
+        help="Use this file as input.txt; may be repeated. [default: built-in first names]",
+    )
+    add("--steps", type=int, metavar="N", help="Set num_steps to N in both programs.")
+    add(
+        "--steps-name",
+        default="",
+        metavar="NAME",
+        help="The program's own name for num_steps.",
+    )
+    add(
+        "--seeds",
+        default="",
+        metavar="A,B",
+        help="Run each data file with each of these seeds. [default: the program's seed]",
+    )
+    add(
+        "--fresh",
+        type=int,
+        default=0,
+        metavar="N",
+        help="Also run on N data files drawn at random from the first. [default: %(default)s]",
+    )
+    add(
+        "--fresh-seed",
+        type=int,
+        metavar="N",
+        help="Draw the same random data files again. [default: random]",
+    )
+
+
+def _comparison_options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--level",
+        choices=("bits", "ulp", "printed", "samples"),
+        help="What must be equal: every bit; numbers within --ulps; the output; the samples. "
+        "[default: bits, with --cmd: printed]",
+    )
+    add(
+        "--ulps",
+        type=int,
+        default=4,
+        metavar="N",
+        help="With --level ulp: allow N units in the last place. [default: %(default)s]",
+    )
+    add("--gradients", action="store_true", help="Check the gradients by finite differences.")
+    add("--form", action="store_true", help="Also check that comments and spacing are kept.")
+
+
+def run(args: Namespace, face: Face) -> int:
+    """Print the verdict. Exit code 0: the same in every case that was run. 1: not, or not shown."""
     if bool(args.what) == bool(args.cmd):
         raise ConfigError(
-            "one program is needed: WHAT or --cmd",
+            "verify needs one program: either WHAT or --cmd",
             where="argument WHAT",
             fix="microgpt verify FILE.py",
         )
@@ -46,7 +166,7 @@ def verify(args: Namespace, face: Face) -> int:
     ]
     if args.steps is None and not (args.original or args.gradients):
         face.say(
-            "the reference runs all its 1,000 steps, which takes minutes; --steps 20 is a quick look"
+            "running all 1,000 steps of the reference takes minutes; --steps 20 is a quick look"
         )
     for python, variant, original in pairs:
         if args.gradients:
@@ -73,7 +193,7 @@ def verify(args: Namespace, face: Face) -> int:
         _tell(args, face, kept.to_dict(), form.render(kept), reports)
         right &= not kept.broken
     _write_report(args, reports)
-    return 0 if right else 1
+    return 0 if right else NO
 
 
 def _verify_model(args: Namespace, face: Face) -> int:

@@ -1,30 +1,36 @@
-// The complete algorithm in JavaScript: a GPT that learns a list of short strings and makes up new ones.
+// The complete algorithm in JavaScript: a GPT that learns from a list of short strings and
+// generates new ones.
 //
-//     node editions/microgpt.js [FILE]        one document a line; input.txt when no file is named
+//     node editions/microgpt.js [FILE]     one document a line; without FILE it reads input.txt
 //
-// One module without dependencies, for node and browsers. It is reference.py function by function, under
-// the same names, with Python's own random generator, so it draws the same weights, the same order of
-// documents and the same samples, and prints what reference.py prints, character for character. It does
-// not claim the same bits: exp, log and pow are the JavaScript engine's, and may differ in the last one.
+// One module without dependencies, for node and browsers. It has the functions of reference.py
+// under the same names, and Python's own random generator. So it draws the same weights, the same
+// order of documents and the same samples, and it prints what reference.py prints, character for
+// character. It does not promise the same bits: exp, log and pow are the JavaScript engine's.
 
-// ---- Randomness: Python's random.Random, a Mersenne Twister (Matsumoto and Nishimura 1998) --------------
+// ---- Randomness: Python's random.Random, a Mersenne Twister (Matsumoto and Nishimura 1998) ------
 
 export class Random {
   constructor(seed) {
     const key = []; // the seed in 32-bit words, lowest first
-    for (let rest = BigInt(seed); rest > 0n || key.length === 0; rest >>= 32n) key.push(Number(rest & 0xffffffffn));
-    const words = (this.words = new Uint32Array(624));
+    for (let rest = BigInt(seed); rest > 0n || key.length === 0; rest >>= 32n)
+      key.push(Number(rest & 0xffffffffn));
+    const words = new Uint32Array(624);
+    this.words = words;
     words[0] = 19650218;
-    for (let i = 1; i < 624; i++) words[i] = Math.imul(1812433253, words[i - 1] ^ (words[i - 1] >>> 30)) + i;
+    for (let i = 1; i < 624; i++)
+      words[i] = Math.imul(1812433253, words[i - 1] ^ (words[i - 1] >>> 30)) + i;
     const previous = (i) => words[i - 1] ^ (words[i - 1] >>> 30);
     let i = 1;
     const next = () => {
       if (++i === 624) [words[0], i] = [words[623], 1];
     };
     for (let k = 0; k < Math.max(624, key.length); k++, next()) {
-      words[i] = (words[i] ^ Math.imul(previous(i), 1664525)) + key[k % key.length] + (k % key.length);
+      words[i] =
+        (words[i] ^ Math.imul(previous(i), 1664525)) + key[k % key.length] + (k % key.length);
     }
-    for (let k = 0; k < 623; k++, next()) words[i] = (words[i] ^ Math.imul(previous(i), 1566083941)) - i;
+    for (let k = 0; k < 623; k++, next())
+      words[i] = (words[i] ^ Math.imul(previous(i), 1566083941)) - i;
     words[0] = 0x80000000;
     this.used = 624; // words already handed out
     this.spare = null; // gauss makes two numbers at a time
@@ -46,12 +52,15 @@ export class Random {
     return (y ^ (y >>> 18)) >>> 0;
   }
 
-  random() { // 53 random bits in [0, 1)
-    const high = this.word() >>> 5, low = this.word() >>> 6;
+  // 53 random bits in [0, 1).
+  random() {
+    const high = this.word() >>> 5;
+    const low = this.word() >>> 6;
     return (high * 67108864 + low) / 9007199254740992;
   }
 
-  below(n) { // uniform in 0 ... n - 1: draws as many bits as n has until they fit; n < 2**31
+  // Uniform in 0 ... n - 1, n < 2**31: draws as many bits as n has until they are below n.
+  below(n) {
     const spare_bits = Math.clz32(n);
     let drawn = this.word() >>> spare_bits;
     while (drawn >= n) drawn = this.word() >>> spare_bits;
@@ -77,7 +86,8 @@ export class Random {
     return mu + z * sigma;
   }
 
-  choice(weights) { // an index, as often as its weight says
+  // An index, drawn with the probability that its weight gives it.
+  choice(weights) {
     const sums = [];
     for (const weight of weights) sums.push((sums.at(-1) ?? 0) + weight);
     const coin = this.random() * sums.at(-1);
@@ -86,18 +96,23 @@ export class Random {
   }
 }
 
-// ---- Documents and tokens ------------------------------------------------------------------------
+// ---- Documents and tokens -----------------------------------------------------------------------
 
-// White space as Python's str.strip() sees it: \s and the separators 1C-1F and 85, but not the mark FEFF.
-const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
+// White space as Python's str.strip() knows it: \s with the separators 1C-1F and 85, without FEFF.
+const SPACE =
+  "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]";
 const EDGES = new RegExp(`^${SPACE}+|${SPACE}+$`, "g");
 const strip = (text) => text.replace(EDGES, "");
 
 export function read_documents(text) {
-  return strip(text).split("\n").map(strip).filter((line) => line);
+  return strip(text)
+    .split("\n")
+    .map(strip)
+    .filter((line) => line);
 }
 
-export function alphabet_of(documents) { // in code point order; a string's own order is by UTF-16 units
+// In code point order; JavaScript's own order of strings is by UTF-16 units.
+export function alphabet_of(documents) {
   const characters = new Set();
   for (const document of documents) for (const character of document) characters.add(character);
   return [...characters].sort((a, b) => a.codePointAt(0) - b.codePointAt(0));
@@ -108,7 +123,7 @@ export function encode(document, alphabet) {
   return [bos, ...Array.from(document, (character) => alphabet.indexOf(character)), bos];
 }
 
-// ---- Gradients: every number remembers what it was computed from ---------------------------------
+// ---- Gradients ----------------------------------------------------------------------------------
 
 let passes = 0; // backward passes so far; a node carries the number of the last pass that saw it
 const NONE = []; // the inputs of a number that was not computed, and its local gradients
@@ -132,7 +147,8 @@ export class Value {
     return new Value(this.data * other.data, [this, other], [other.data, this.data]);
   }
 
-  pow(exponent) { // the exponent is a plain number
+  // The exponent is a plain number.
+  pow(exponent) {
     return new Value(this.data ** exponent, [this], [exponent * this.data ** (exponent - 1)]);
   }
 
@@ -149,17 +165,30 @@ export class Value {
     return new Value(this.data > 0 ? this.data : 0, [this], [this.data > 0 ? 1 : 0]);
   }
 
-  // The rest is made of these, as in reference.py: how it is made decides which roundings happen.
-  neg() { return this.mul(-1); }
-  sub(other) { return this.add(other instanceof Value ? other.neg() : -other); }
-  div(other) { return this.mul(other instanceof Value ? other.pow(-1) : other ** -1); }
+  // The others are composed of these, as in reference.py. Each composition fixes which roundings
+  // happen.
+  neg() {
+    return this.mul(-1);
+  }
+  sub(other) {
+    return this.add(other instanceof Value ? other.neg() : -other);
+  }
+  div(other) {
+    return this.mul(other instanceof Value ? other.pow(-1) : other ** -1);
+  }
 
-  backward() { // reverse topological order: depth first, inputs left to right
-    const order = [], stack = [this], next_input = [0], pass = ++passes;
+  // Reverse topological order, found depth first with inputs from left to right.
+  backward() {
+    const order = [];
+    const stack = [this];
+    const next_input = [0];
+    const pass = ++passes;
     this.pass = pass;
     while (stack.length) {
-      const node = stack.at(-1), i = next_input[next_input.length - 1]++;
-      if (i === node.inputs.length) { // all inputs are in the order already
+      const node = stack.at(-1);
+      const i = next_input[next_input.length - 1]++;
+      if (i === node.inputs.length) {
+        // Every input is in the order already.
         order.push(node);
         stack.pop();
         next_input.pop();
@@ -171,30 +200,33 @@ export class Value {
     }
     this.grad = 1;
     for (const node of order.reverse()) {
-      for (let i = 0; i < node.inputs.length; i++) node.inputs[i].grad += node.local_grads[i] * node.grad;
+      for (let i = 0; i < node.inputs.length; i++)
+        node.inputs[i].grad += node.local_grads[i] * node.grad;
     }
   }
 }
 
-function sum(values) { // Python starts from 0, and so does this: one more node
+// Python's sum starts from 0, and so does this one: it has one more node.
+function sum(values) {
   let total = values[0].add(0);
   for (let i = 1; i < values.length; i++) total = total.add(values[i]);
   return total;
 }
 
-// ---- The model -----------------------------------------------------------------------------------
-
-export function shapes(vocab_size, n_layer, n_embd, block_size) {
-  const sizes = { wte: [vocab_size, n_embd], wpe: [block_size, n_embd], lm_head: [vocab_size, n_embd] };
+// ---- The model ----------------------------------------------------------------------------------
+export function shapes(vocab_size, { n_layer, n_embd, block_size }) {
+  const embedding = [vocab_size, n_embd];
+  const sizes = { wte: embedding, wpe: [block_size, n_embd], lm_head: embedding };
   for (let i = 0; i < n_layer; i++) {
-    for (const name of ["attn_wq", "attn_wk", "attn_wv", "attn_wo"]) sizes[`layer${i}.${name}`] = [n_embd, n_embd];
+    for (const name of ["attn_wq", "attn_wk", "attn_wv", "attn_wo"])
+      sizes[`layer${i}.${name}`] = [n_embd, n_embd];
     sizes[`layer${i}.mlp_fc1`] = [4 * n_embd, n_embd];
     sizes[`layer${i}.mlp_fc2`] = [n_embd, 4 * n_embd];
   }
   return sizes;
 }
 
-// Matrices of Values, row by row; `draw` gives the next number: a Gaussian, or one already trained.
+// Matrices of Values, row by row; `draw` gives the next number: a Gaussian, or a trained parameter.
 export function matrices(sizes, draw) {
   const matrix = ([rows, columns]) =>
     Array.from({ length: rows }, () => Array.from({ length: columns }, () => new Value(draw())));
@@ -209,11 +241,9 @@ export function parameters_of(weights) {
   return Object.values(weights).flat(2);
 }
 
-export class Cache { // what the positions of one document leave for later ones, layer by layer
-  constructor(n_layer) {
-    this.keys = Array.from({ length: n_layer }, () => []); // [layer][position], n_embd long
-    this.values = Array.from({ length: n_layer }, () => []); // likewise
-  }
+// Keys and values of each layer, to which every position of a document appends.
+export function empty_cache({ n_layer }) {
+  return Array.from({ length: n_layer }, () => [[], []]);
 }
 
 function linear(x, matrix) {
@@ -221,7 +251,8 @@ function linear(x, matrix) {
 }
 
 export function softmax(logits) {
-  const highest = logits.reduce((most, logit) => (logit.data > most ? logit.data : most), -Infinity); // without gradient
+  let highest = -Infinity; // avoids overflow; a number, without a gradient
+  for (const { data } of logits) if (data > highest) highest = data;
   const exps = logits.map((logit) => logit.sub(highest).exp());
   const total = sum(exps);
   return exps.map((e) => e.div(total));
@@ -233,50 +264,60 @@ function rmsnorm(x) {
   return x.map((xi) => xi.mul(scale));
 }
 
-function attend(query, keys, values) { // one head: mix the values by how well their keys fit the query
-  const size = query.length; // head_dim = n_embd / n_head
-  const logits = keys.map((key) => sum(query.map((q, j) => q.mul(key[j]))).div(size ** 0.5));
-  const weights = softmax(logits);
-  return query.map((_, j) => sum(weights.map((w, t) => w.mul(values[t][j]))));
+// One head: the mean of the values so far, weighted by how well their keys match the query.
+function attend(query, keys, values) {
+  const size = query.length;
+  const logits = keys.map((key) => sum(query.map((q, j) => q.mul(key[j]))).div(size ** 0.5)); // (T)
+  const weights = softmax(logits); // (T)
+  const mixed = query.map((_, j) => sum(weights.map((w, t) => w.mul(values[t][j])))); // (D)
+  return [mixed, weights];
 }
 
-export function gpt(token, position, cache, weights, n_head) { // logits over the token that comes next
-  let x = weights.wte[token].map((t, i) => t.add(weights.wpe[position][i]));
-  x = rmsnorm(x);
-  const head_dim = x.length / n_head;
-  for (let i = 0; i < cache.keys.length; i++) {
+// One token in: [logits of the next token, attention weights by layer and head] out.
+// Shapes: V = vocab_size, C = n_embd, D = C / n_head, T = position + 1.
+export function gpt(token, position, cache, weights, { n_embd, n_head }) {
+  const head_dim = n_embd / n_head;
+  const attention = [];
+  let x = weights.wte[token].map((t, i) => t.add(weights.wpe[position][i])); // (C)
+  x = rmsnorm(x); // (C)
+  for (const [i, [keys, values]] of cache.entries()) {
     const layer = `layer${i}.`;
-    // Attention: the only place where positions see each other.
-    let residual = x;
-    x = rmsnorm(x);
-    const query = linear(x, weights[layer + "attn_wq"]);
-    cache.keys[i].push(linear(x, weights[layer + "attn_wk"]));
-    cache.values[i].push(linear(x, weights[layer + "attn_wv"]));
+    // Attention: the only place where one position reads from others.
+    let residual = x; // (C)
+    x = rmsnorm(x); // (C)
+    const query = linear(x, weights[`${layer}attn_wq`]); // (C, C) times (C) -> (C)
+    keys.push(linear(x, weights[`${layer}attn_wk`])); // keys are (T, C) now
+    values.push(linear(x, weights[`${layer}attn_wv`])); // values too
     const mixed = [];
-    for (let start = 0; start < x.length; start += head_dim) {
-      const head = (vector) => vector.slice(start, start + head_dim);
-      mixed.push(...attend(head(query), cache.keys[i].map(head), cache.values[i].map(head)));
+    const heads = [];
+    for (let start = 0; start < n_embd; start += head_dim) {
+      const head = (vector) => vector.slice(start, start + head_dim); // (D)
+      const [head_mixed, head_weights] = attend(head(query), keys.map(head), values.map(head));
+      mixed.push(...head_mixed); // (C) after the last head
+      heads.push(head_weights);
     }
-    x = linear(mixed, weights[layer + "attn_wo"]).map((a, j) => a.add(residual[j]));
-    // Multi-layer perceptron: four times as wide inside, each position by itself.
-    residual = x;
-    x = rmsnorm(x);
-    const hidden = linear(x, weights[layer + "mlp_fc1"]).map((h) => h.relu());
-    x = linear(hidden, weights[layer + "mlp_fc2"]).map((a, j) => a.add(residual[j]));
+    attention.push(heads);
+    x = linear(mixed, weights[`${layer}attn_wo`]); // (C, C) times (C) -> (C)
+    x = x.map((a, j) => a.add(residual[j])); // (C)
+    // Multi-layer perceptron: each position by itself, four times as wide inside.
+    residual = x; // (C)
+    x = rmsnorm(x); // (C)
+    const hidden = linear(x, weights[`${layer}mlp_fc1`]).map((h) => h.relu()); // (4C)
+    x = linear(hidden, weights[`${layer}mlp_fc2`]); // (C, 4C) times (4C) -> (C)
+    x = x.map((a, j) => a.add(residual[j])); // (C)
   }
-  return linear(x, weights.lm_head);
+  return [linear(x, weights.lm_head), attention]; // (V), n_layer lists of n_head lists (T)
 }
 
-// ---- Training ------------------------------------------------------------------------------------
-
-export function document_loss(tokens, weights, n_layer, n_head, block_size) {
-  const n = Math.min(block_size, tokens.length - 1);
-  const cache = new Cache(n_layer), losses = [];
-  for (let position = 0; position < n; position++) {
-    const probabilities = softmax(gpt(tokens[position], position, cache, weights, n_head));
-    losses.push(probabilities[tokens[position + 1]].log().neg());
-  }
-  return sum(losses).mul(1 / n); // mean of -log p(next token), in nats
+// ---- Training -----------------------------------------------------------------------------------
+// Mean over positions of -log p(target), in nats. The tokens past a block are left out.
+export function document_loss(inputs, targets, weights, config) {
+  const cache = empty_cache(config);
+  const losses = inputs.slice(0, config.block_size).map((token, position) => {
+    const [logits] = gpt(token, position, cache, weights, config);
+    return softmax(logits)[targets[position]].log().neg();
+  });
+  return sum(losses).mul(1 / losses.length);
 }
 
 export function learning_rate_at(step, num_steps, learning_rate) {
@@ -284,23 +325,24 @@ export function learning_rate_at(step, num_steps, learning_rate) {
 }
 
 function adam(parameters, m, v, step, rate, beta1 = 0.85, beta2 = 0.99, eps = 1e-8) {
-  parameters.forEach((p, i) => {
+  for (const [i, p] of parameters.entries()) {
     m[i] = beta1 * m[i] + (1 - beta1) * p.grad; // running mean of the gradient
-    v[i] = beta2 * v[i] + (1 - beta2) * p.grad ** 2; // and of its square
-    const m_hat = m[i] / (1 - beta1 ** (step + 1)); // both started at zero: undo that bias
+    v[i] = beta2 * v[i] + (1 - beta2) * p.grad ** 2; // running mean of its square
+    const m_hat = m[i] / (1 - beta1 ** (step + 1)); // both began at zero: remove that bias
     const v_hat = v[i] / (1 - beta2 ** (step + 1));
     p.data -= (rate * m_hat) / (v_hat ** 0.5 + eps);
     p.grad = 0;
-  });
+  }
 }
 
-// ---- Sampling ------------------------------------------------------------------------------------
-
-function sample(weights, n_layer, n_head, block_size, bos, temperature, rng) {
-  const cache = new Cache(n_layer), tokens = [];
+// ---- Sampling -----------------------------------------------------------------------------------
+// The tokens of a new document: draw one, feed it back, until BOS or a full block.
+function sample(weights, config, bos, temperature, rng) {
+  const cache = empty_cache(config);
+  const tokens = [];
   let token = bos;
-  for (let position = 0; position < block_size; position++) {
-    const logits = gpt(token, position, cache, weights, n_head);
+  for (let position = 0; position < config.block_size; position++) {
+    const [logits] = gpt(token, position, cache, weights, config);
     const probabilities = softmax(logits.map((logit) => logit.div(temperature)));
     token = rng.choice(probabilities.map((p) => p.data));
     if (token === bos) break;
@@ -309,38 +351,53 @@ function sample(weights, n_layer, n_head, block_size, bos, temperature, rng) {
   return tokens;
 }
 
-// ---- The whole run -------------------------------------------------------------------------------
-
-export const DEFAULTS = { n_layer: 1, n_embd: 16, n_head: 4, block_size: 16, num_steps: 1000, learning_rate: 0.01, temperature: 0.5, seed: 42 };
+// ---- The whole run ------------------------------------------------------------------------------
+export const DEFAULTS = {
+  n_layer: 1, // layers, each an attention and a multi-layer perceptron
+  n_embd: 16, // width of the residual stream
+  n_head: 4, // attention heads in a layer; each is n_embd / n_head wide
+  block_size: 16, // maximum number of positions; longer documents are cut
+  num_steps: 1000,
+  learning_rate: 0.01,
+  temperature: 0.5,
+  seed: 42,
+};
 
 export function main(text, settings = {}, print = console.log) {
-  const { n_layer, n_embd, n_head, block_size, num_steps, learning_rate, temperature, seed } = { ...DEFAULTS, ...settings };
-  const rng = new Random(seed);
+  const config = { ...DEFAULTS, ...settings };
+  const { num_steps, learning_rate, temperature } = config;
+  const rng = new Random(config.seed);
   const documents = read_documents(text);
   rng.shuffle(documents);
   const alphabet = alphabet_of(documents);
   const vocab_size = alphabet.length + 1; // every character, and BOS
-  const weights = initial_weights(shapes(vocab_size, n_layer, n_embd, block_size), rng);
+  const weights = initial_weights(shapes(vocab_size, config), rng);
   const parameters = parameters_of(weights);
-  print(`num docs: ${documents.length}\nvocab size: ${vocab_size}\nnum params: ${parameters.length}`);
+  print(`num docs: ${documents.length}`);
+  print(`vocab size: ${vocab_size}`);
+  print(`num params: ${parameters.length}`);
 
-  const m = parameters.map(() => 0), v = parameters.map(() => 0), width = 4;
+  const m = parameters.map(() => 0);
+  const v = parameters.map(() => 0);
+  const right = (value, width) => String(value).padStart(width);
   for (let step = 0; step < num_steps; step++) {
     const tokens = encode(documents[step % documents.length], alphabet);
-    const loss = document_loss(tokens, weights, n_layer, n_head, block_size);
+    const loss = document_loss(tokens.slice(0, -1), tokens.slice(1), weights, config);
     loss.backward();
     adam(parameters, m, v, step, learning_rate_at(step, num_steps, learning_rate));
-    print(`step ${`${step + 1}`.padStart(width)} / ${`${num_steps}`.padStart(width)} | loss ${loss.data.toFixed(4)}`);
+    const progress = `step ${right(step + 1, 4)} / ${right(num_steps, 4)}`;
+    print(`${progress} | loss ${loss.data.toFixed(4)}`);
   }
 
   print("\n--- inference (new, hallucinated names) ---");
   for (let i = 0; i < 20; i++) {
-    const tokens = sample(weights, n_layer, n_head, block_size, alphabet.length, temperature, rng);
-    print(`sample ${`${i + 1}`.padStart(2)}: ${tokens.map((token) => alphabet[token]).join("")}`);
+    const tokens = sample(weights, config, alphabet.length, temperature, rng);
+    print(`sample ${right(i + 1, 2)}: ${tokens.map((token) => alphabet[token]).join("")}`);
   }
 }
 
-if (globalThis.process?.argv?.[1]) { // in node: is this file the script, or was it imported?
+// In node: is this file the script, or was it imported?
+if (globalThis.process?.argv?.[1]) {
   const { existsSync, readFileSync, realpathSync } = await import("node:fs");
   const { pathToFileURL } = await import("node:url");
   const script = process.argv[1];

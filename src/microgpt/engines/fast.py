@@ -25,6 +25,9 @@ class FastEngine(CompiledEngine):
     """
 
     name = "fast"
+    # Largest seen on 260 random models (up to 4 layers, width 48, 60 tokens), AVX2 and baseline:
+    # gradients 8e-6, log-probabilities 2e-6, losses 1e-6. Models that are nearly certain, with
+    # losses below about 1e-3, are not covered: float32 knows 1 - p only to 6e-8.
     bound = 1e-4
 
     def __init__(
@@ -41,7 +44,6 @@ class FastEngine(CompiledEngine):
             isa or instruction_set(_native.about()["isas"]),
         )
         super().__init__(native, config, vocab_size)
-        self.instruction_set = native.isa
 
     @classmethod
     def supports(cls, config: Config) -> bool:

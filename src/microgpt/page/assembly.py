@@ -1,9 +1,10 @@
-"""The page's sources made into one HTML file. Reads files of this package and nothing else; knows no model.
+"""The page's sources assembled into one HTML file. Reads files of this package; knows no model.
 
-The page's scripts are ES modules that node can load one by one. A single file has no modules to import,
-so their `import` lines and `export` words go, and they are joined: one script for the page, one text for
-its worker. The sources shown in the page, reference.py and the JavaScript edition, stay as they are, packed
-to save weight; the worker runs the edition from the very text that is shown.
+The page's scripts are ES modules, so that node can load each of them for a test. A single file
+has no modules to import. So the `import` statements and `export` keywords are removed, and the
+scripts are joined: one for the page, one for its worker. The two sources that the page shows,
+reference.py and the JavaScript edition, stay as they are. They are compressed together with the
+scripts. The worker runs the edition from the very text that is shown.
 """
 
 from __future__ import annotations
@@ -19,39 +20,58 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parent
-WORKER_SCRIPTS = ("engine.js", "ngrams.js", "session.js", "worker.js")
+EDITION = PACKAGE / "editions" / "microgpt.js"
+# Each group in the order in which its files are joined: a file follows those that it imports.
 FIRST_SCRIPT = ("boot.js",)
-PAGE_SCRIPTS = ("charts.js", "source.js", "views.js", "backward.js", "app.js")
+PAGE_SCRIPTS = (
+    "charts.js",
+    "client.js",
+    "settings.js",
+    "source.js",
+    "trace.js",
+    "samples.js",
+    "parameters.js",
+    "app.js",
+    "controls.js",
+)
+WORKER_SCRIPTS = ("engine.js", "ngrams.js", "settings.js", "session.js", "worker.js")
 LISTS = {
-    "US first names, 2018": "names",
-    "Chemical elements": "elements",
-    "Capital cities": "capitals",
+    "US first names, 2018": PACKAGE / "data" / "names.txt",
+    "Chemical elements": FOLDER / "lists" / "elements.txt",
+    "Capital cities": FOLDER / "lists" / "capitals.txt",
 }
 
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
-_EXPORT = re.compile(r"^export (?=function|class|const)", re.MULTILINE)
+_EXPORT = re.compile(r"^export (?=async|function|class|const)", re.MULTILINE)
 _EXPORTED = re.compile(r"^export (?:function|class|const) (\w+)", re.MULTILINE)
+_NODE_PART = (
+    "\nif (globalThis.process"  # begins the edition's last part, which node runs as a script
+)
 _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
 _STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _HTML_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _INDENT = re.compile(r"^\s+", re.MULTILINE)
+_STYLE_LINE_END = re.compile(r"(?<=[{};,])\n")
 
 
 def page_html(data: dict[str, Any]) -> str:
-    """The page with its data, as one file that requests nothing.
+    """The page with its data, as one file that makes no requests.
 
-    data: {"lists": [{"name", "text"}], "model": None or what exporting.page_model() makes}.
+    data: what exporting.page_data() makes, {"lists": [{"name", "text"}], "model": None or a model}.
     """
     return _page().replace("%DATA%", script_safe(data))
 
 
 def page_bytes_without_data() -> int:
-    """The weight of the page in bytes: everything but lists and model."""
+    """The size of the page in bytes, without its lists and its model."""
     return len(_page().encode())
 
 
 def content_security_policy() -> str:
-    """The policy that the page carries: its own script and style by their hashes, its worker, nothing else."""
+    """The page's Content-Security-Policy.
+
+    It allows the page's own scripts and style, by their hashes, and its worker; nothing else.
+    """
     scripts = " ".join(_hash(_script(names)) for names in (FIRST_SCRIPT, PAGE_SCRIPTS))
     allowed = {
         "default-src": "'none'",
@@ -66,34 +86,25 @@ def content_security_policy() -> str:
 
 
 def built_in_lists() -> list[dict[str, str]]:
-    """The lists that the page offers: name and text, one document a line."""
-    folders = {"names": PACKAGE / "data"}
-    return [
-        {
-            "name": name,
-            "text": (folders.get(stem, FOLDER / "lists") / f"{stem}.txt").read_text(
-                encoding="utf-8"
-            ),
-        }
-        for name, stem in LISTS.items()
-    ]
+    """The datasets that the page offers: name and text, one document on each line."""
+    return [{"name": name, "text": _text(path)} for name, path in LISTS.items()]
 
 
-def standalone_script() -> str:
-    """The module that `export --to js` puts below a model: edition, engine, and the functions it exports."""
-    edition = (
-        (PACKAGE / "editions" / "microgpt.js")
-        .read_text(encoding="utf-8")
-        .split("\nif (globalThis.process")[0]
-    )
+def export_script() -> str:
+    """The module that `export --to js` writes below a model: edition, engine, and its functions.
+
+    The edition gets a scope of its own, because the engine uses some of its names.
+    """
+    edition = _text(EDITION).split(_NODE_PART)[0]
     names = ", ".join(_EXPORTED.findall(edition))
-    scope = f"const {{ {names} }} = (() => {{\n{_EXPORT.sub('', edition)}\nreturn {{ {names} }};\n}})();\n"
-    engine = _EXPORT.sub("", _IMPORT.sub("", (FOLDER / "engine.js").read_text(encoding="utf-8")))
-    return scope + engine + (FOLDER / "standalone.js").read_text(encoding="utf-8")
+    body = f"{_EXPORT.sub('', edition)}\nreturn {{ {names} }};\n"
+    scope = f"const {{ {names} }} = (() => {{\n{body}}})();\n"
+    engine = _EXPORT.sub("", _IMPORT.sub("", _text(FOLDER / "engine.js")))
+    return scope + engine + _IMPORT.sub("", _text(FOLDER / "export_module.js"))
 
 
 def script_safe(data: object) -> str:
-    """JSON that no HTML parser takes for markup, whatever strings it holds."""
+    """JSON that an HTML parser never takes for markup, whatever strings it holds."""
     text = json.dumps(data, ensure_ascii=True, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -106,19 +117,17 @@ def _page() -> str:
         "%SOURCES%": _packed_sources(),
         "%SCRIPT%": _script(FIRST_SCRIPT),
     }
-    text = _INDENT.sub(
-        "", _HTML_COMMENT.sub("", (FOLDER / "page.html").read_text(encoding="utf-8"))
-    )
+    text = _INDENT.sub("", _HTML_COMMENT.sub("", _text(FOLDER / "page.html")))
     for name, part in parts.items():
         text = text.replace(name, part)
     return text
 
 
 def _packed_sources() -> str:
-    """What the page unpacks when it opens: the two sources to show, the worker's text and the page's own script."""
+    """What boot.js unpacks: the two sources to show, the worker's script and the page's own."""
     sources = {
-        "python": (PACKAGE / "reference.py").read_text(encoding="utf-8"),
-        "javascript": (PACKAGE / "editions" / "microgpt.js").read_text(encoding="utf-8"),
+        "python": _text(PACKAGE / "reference.py"),
+        "javascript": _text(EDITION),
         "worker": _script(WORKER_SCRIPTS),
         "page": _script(PAGE_SCRIPTS),
     }
@@ -127,16 +136,30 @@ def _packed_sources() -> str:
 
 def _script(names: tuple[str, ...]) -> str:
     """Modules joined into one scope, without imports, exports, comment lines and indentation."""
-    text = "".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+    return "".join(stripped(_text(FOLDER / name), name) for name in names)
+
+
+def stripped(script: str, name: str) -> str:
+    """A module's statements without imports, exports, comment lines, indentation and empty lines.
+
+    Only the beginnings of lines change, so strings stay as they are: they end on their own line.
+    A template literal must do so too; ValueError names the line where one does not.
+    """
+    for number, line in enumerate(script.split("\n"), 1):
+        if line.count("`") % 2 and not line.lstrip().startswith("//"):
+            raise ValueError(f"{name}, line {number}: a template literal must end on its own line")
     for pattern in (_IMPORT, _EXPORT, _COMMENT_LINE, _INDENT):
-        text = pattern.sub("", text)
-    return text
+        script = pattern.sub("", script)
+    return script
 
 
 def _style() -> str:
-    return _INDENT.sub(
-        "", _STYLE_COMMENT.sub("", (FOLDER / "style.css").read_text(encoding="utf-8"))
-    )
+    style = _INDENT.sub("", _STYLE_COMMENT.sub("", _text(FOLDER / "style.css")))
+    return _STYLE_LINE_END.sub("", style)
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -1,62 +1,99 @@
-// The algorithm beside the page: shows a source, and lights the lines that an element's data-lit names.
-// A word of data-lit is either fn:NAME, the whole function or class of that name, or a NAME that lines hold.
+// The panel with the algorithm's source. When the reader points at a part of the page, the panel
+// highlights the lines that compute it: those that the part's attribute data-lit names.
+//
+// data-lit holds words. fn:NAME names the definition of a function, method or class, from its first
+// line to its last. Any other word names every line in which it appears. Names are looked up in the
+// source that is shown, so the sources may change: a test checks that every name is found.
 
 import { element } from "./charts.js";
 
 let texts = {}; // language -> source
-let lines = []; // { text, node } of the source on show
-let words = ""; // what is lit
+let lines = []; // the shown source's lines as DOM nodes
+let shown = ""; // the text of that source
+let words = ""; // the data-lit that is highlighted
 
 function show_source(language) {
-  const text = texts[language], comment = language === "python" ? "#" : "//";
-  lines = text.trimEnd().split("\n").map((line) => {
-    const node = document.createElement("span"), at = line.search(new RegExp(`(^|\\s)${comment}`));
-    node.append(at < 0 ? line : line.slice(0, at));
-    if (at >= 0) node.append(Object.assign(document.createElement("i"), { textContent: line.slice(at) }));
-    return { text: line, node };
+  const comment = new RegExp(`(^|\\s)${language === "python" ? "#" : "//"}`);
+  shown = texts[language];
+  lines = lines_of(shown).map((line) => {
+    const at = line.search(comment);
+    const code = make_line(at < 0 ? line : line.slice(0, at));
+    if (at >= 0)
+      code.append(Object.assign(document.createElement("i"), { textContent: line.slice(at) }));
+    return code;
   });
-  element("source").replaceChildren(...lines.map(({ node }) => node));
-  for (const name of ["python", "javascript"]) element(name).setAttribute("aria-pressed", name === language);
+  element("source").replaceChildren(...lines);
+  for (const name of ["python", "javascript"])
+    element(name).setAttribute("aria-pressed", name === language);
   const again = words;
   words = "";
   light(again);
 }
 
-// The numbers of the lines of a definition: its first line, and what follows further to the right.
-function definition(name) {
-  const head = new RegExp(`^( *)(export )?(def|class|function|async function)? ?${name}\\(?.*[:{]`);
-  const start = lines.findIndex(({ text }) => head.test(text) && new RegExp(`\\b(def|class|function) ${name}\\b|^ +${name}\\(.*\\{`).test(text));
-  if (start < 0) return [];
-  const margin = lines[start].text.search(/\S/);
+const lines_of = (text) => text.trimEnd().split("\n");
+const make_line = (text) => Object.assign(document.createElement("span"), { textContent: text });
+const indent_of = (line) => line.search(/\S/); // -1 for an empty line
+
+// The indices of the lines that the words of a data-lit name, in ascending order.
+export function named_lines(text, wanted) {
+  const all = lines_of(text);
+  const named = new Set();
+  for (const word of wanted.split(" ").filter(Boolean)) {
+    if (word.startsWith("fn:")) {
+      const [start, end] = definition(all, word.slice(3));
+      for (let i = start; i < end; i++) named.add(i);
+    } else {
+      const whole_word = new RegExp(`\\b${word}\\b`);
+      for (const [i, line] of all.entries()) if (whole_word.test(line)) named.add(i);
+    }
+  }
+  return [...named].sort((a, b) => a - b);
+}
+
+// A definition as [first line, line after its last], or [0, 0]. It goes on while lines are indented
+// further, empty, or close a bracket that its head opened.
+function definition(all, name) {
+  const head = new RegExp(
+    `^\\s*(export )?(async )?((def|class|function) ${name}\\b|${name}\\(.*\\{$)`,
+  );
+  const start = all.findIndex((line) => head.test(line));
+  if (start < 0) return [0, 0];
+  const margin = indent_of(all[start]);
   let end = start + 1;
-  while (end < lines.length && (!lines[end].text.trim() || lines[end].text.search(/\S/) > margin)) end++;
-  if (lines[end]?.text.trim() === "}") end++;
-  while (!lines[end - 1].text.trim()) end--;
-  return Array.from({ length: end - start }, (_, i) => start + i);
+  while (end < all.length) {
+    const line = all[end];
+    const inside = !line.trim() || indent_of(line) > margin;
+    const closes = indent_of(line) === margin && /^[)\]}]/.test(line.trim());
+    if (!inside && !closes) break;
+    end++;
+    if (line.trim() === "}" && closes) break;
+  }
+  while (!all[end - 1].trim()) end--;
+  return [start, end];
 }
 
 function light(wanted) {
   if (wanted === words) return;
   words = wanted;
-  const lit = new Set();
-  for (const word of wanted.split(" ").filter(Boolean)) {
-    const found = word.startsWith("fn:") ? definition(word.slice(3)) : [...lines.keys()].filter((i) => new RegExp(`\\b${word}\\b`).test(lines[i].text));
-    found.forEach((i) => lit.add(i));
-  }
-  lines.forEach(({ node }, i) => node.classList.toggle("lit", lit.has(i)));
-  const box = element("source"), first = wanted.includes("fn:") ? Math.min(...lit) : Math.max(...lit); // a name's last use tells most
-  if (lit.size) box.scrollTop = lines[first].node.offsetTop - box.offsetTop - 40; // the panel scrolls, not the page
+  const named = named_lines(shown, wanted);
+  for (const [i, line] of lines.entries()) line.classList.toggle("lit", named.includes(i));
+  if (!named.length) return;
+  // A definition is shown from its start. Of a name, the last use tells most.
+  const first = lines[wanted.includes("fn:") ? named[0] : named.at(-1)];
+  const box = element("source");
+  box.scrollTop = first.offsetTop - box.offsetTop - 40; // the panel scrolls, not the page
 }
 
-// texts: { python, javascript }
-export function watch_source(sources_to_show) {
-  texts = sources_to_show;
+// Show the Python source, and highlight from now on. sources: { python, javascript }.
+export function watch_source(sources) {
+  texts = sources;
   for (const event of ["pointerover", "focusin"]) {
     document.addEventListener(event, ({ target }) => {
-      const near = target.closest?.("[data-lit]");
-      if (near) light(near.dataset.lit);
+      const part = target.closest?.("[data-lit]");
+      if (part) light(part.dataset.lit);
     });
   }
-  for (const language of ["python", "javascript"]) element(language).onclick = () => show_source(language);
+  for (const language of ["python", "javascript"])
+    element(language).onclick = () => show_source(language);
   show_source("python");
 }

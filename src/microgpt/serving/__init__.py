@@ -1,1 +1,1 @@
-"""The page and the HTTP interface: what a browser or a program on this machine may ask."""
+"""The server: the page and the HTTP interface, for browsers and programs on this machine."""

@@ -2,7 +2,8 @@
 
     /  /healthz  /openapi.json  /v1/sample  /v1/score  /v1/next  /v1/explain  /v1/train
 
-Serves no files, runs no regular expressions of strangers, keeps nothing between requests.
+It serves no files, runs no regular expression that a client sends, and keeps nothing between
+requests.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ from .schemas import (
 )
 
 Body = TypeVar("Body", bound=BaseModel)
-TRAIN_SECONDS = 600.0  # that one /v1/train may take
+TRAIN_SECONDS = 600.0  # the longest that one /v1/train may take
 RETRY_AFTER = "1"  # seconds
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -96,13 +97,13 @@ def _add_page(app: FastAPI, page: str, has_model: bool) -> None:
         return Health(status="ok", model=has_model)
 
 
-def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
+def _add_model_routes(app: FastAPI, loaded: MicroGPT | None, jobs: Jobs) -> None:
     def model() -> MicroGPT:
-        if found is None:
+        if loaded is None:
             raise NotFittedError(
                 "no model is loaded", fix="start the server with one: microgpt serve MODEL"
             )
-        return found
+        return loaded
 
     @app.post("/v1/sample", response_model=SampleAnswer)
     async def sample(wanted: SampleRequest, request: Request) -> SampleAnswer:
@@ -112,9 +113,7 @@ def _add_model_routes(app: FastAPI, found: MicroGPT | None, jobs: Jobs) -> None:
 
     @app.post("/v1/score", response_model=ScoreAnswer, openapi_extra=_takes(ScoreRequest))
     async def score(request: Request) -> Response:
-        body = (
-            await request.body()
-        )  # unpacked by the thread: ten thousand strings wait as what was sent
+        body = await request.body()  # parsed in the thread; ten thousand strings wait as bytes
         content = await jobs.run(
             request, lambda stop: _score(model(), _unpacked(ScoreRequest, body).strings, stop)
         )
@@ -138,17 +137,17 @@ def _sample(model: MicroGPT, wanted: SampleRequest, seed: int, stop: Stop) -> li
 
 
 def _known(model: MicroGPT) -> frozenset[str]:
-    """The training list, or a refusal that does not tell where it was."""
+    """The training set, or an error that does not say where it was."""
     try:
         return model.known()
     except MicrogptError:
         raise NotFittedError(
-            "the model's training list is not available", fix="leave novel out"
+            "the model's training set is not available", fix="leave novel out"
         ) from None
 
 
 def _takes(kind: type[BaseModel]) -> dict[str, Any]:
-    """What FastAPI writes into /openapi.json for a route that takes such a body."""
+    """What FastAPI writes into /openapi.json for a route that takes a body of this kind."""
     return {
         "requestBody": {
             "required": True,
@@ -158,22 +157,29 @@ def _takes(kind: type[BaseModel]) -> dict[str, Any]:
 
 
 def _unpacked(kind: type[Body], body: bytes) -> Body:
-    """A body as FastAPI would read it, and its refusals."""
+    """A body, parsed as FastAPI would parse it. Raises RequestValidationError as it would."""
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
         raise RequestValidationError(
-            [{**one, "loc": ("body", *one["loc"])} for one in error.errors()]
+            [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
         ) from None
 
 
 def _score(model: MicroGPT, strings: list[str], stop: Stop) -> memoryview:
-    """The answer as JSON, written as the scores come: as objects ten thousand of them take ten times as much."""
+    """The answer as JSON, written as the scores come.
+
+    Ten thousand scores as objects would take ten times as much memory.
+    """
     texts = map(corpus.one_line, strings)
     written = bytearray(b'{"scores":[')
-    for one in scoring.score(model.gpt_, texts, stop):
-        number = _finite(one.log_probability)
-        row = {"text": one.text, "log_probability": number, "tokens": one.tokens, "cut": one.cut}
+    for score in scoring.score(model.gpt_, texts, stop):
+        row = {
+            "text": score.text,
+            "log_probability": _finite(score.log_probability),
+            "tokens": score.tokens,
+            "cut": score.cut,
+        }
         if not written.endswith(b"["):
             written += b","
         written += _JSON.encode(row).encode()
@@ -186,37 +192,37 @@ def _next(model: MicroGPT, prefix: str, stop: Stop) -> list[float]:
 
 
 def _explain(model: MicroGPT, text: str, stop: Stop) -> memoryview:
-    """The answer as JSON, written row by row: a large model's attention holds millions of numbers."""
-    found = explaining.explain(model.gpt_, text, False, stop)
-    losses, loss = [_finite(loss) for loss in found.losses], _finite(found.loss)
-    fields = {name: value for name, value in vars(found).items() if name != "gradients"}
+    """The answer as JSON, row by row: a large model's attention has millions of numbers."""
+    explanation = explaining.explain(model.gpt_, text, False, stop)
+    losses, loss = [_finite(loss) for loss in explanation.losses], _finite(explanation.loss)
+    fields = {name: value for name, value in vars(explanation).items() if name != "gradients"}
     written = bytearray()
     _write(fields | {"losses": losses, "loss": loss}, written, stop)
     return memoryview(written)
 
 
 def _write(value: Any, written: bytearray, stop: Stop) -> None:
-    """Append a value as JSON, asking `stop` between rows of numbers."""
+    """Append a value as JSON. Raises StoppedError when `stop` says so between rows of numbers."""
     if isinstance(value, dict):
         pairs: Iterable[tuple[bytes, Any]] = (
-            (_JSON.encode(name).encode() + b":", one) for name, one in value.items()
+            (_JSON.encode(name).encode() + b":", item) for name, item in value.items()
         )
     elif isinstance(value, list) and value and isinstance(value[0], list):
-        pairs = ((b"", one) for one in value)
+        pairs = ((b"", item) for item in value)
     else:
         if stop():
             raise StoppedError
         written += _JSON.encode(value).encode()
         return
     written += b"{" if isinstance(value, dict) else b"["
-    for i, (name, one) in enumerate(pairs):
+    for i, (name, item) in enumerate(pairs):
         written += b"," * (i > 0) + name
-        _write(one, written, stop)
+        _write(item, written, stop)
     written += b"}" if isinstance(value, dict) else b"]"
 
 
 def _finite(number: float) -> float | None:
-    """JSON has no infinity."""
+    """The number, or None where it is infinite: JSON has no infinity."""
     return number if math.isfinite(number) else None
 
 
@@ -233,7 +239,7 @@ def _add_training(app: FastAPI, jobs: Jobs) -> None:
         config = Config(
             **recipe(wanted.preset, documents.documents, given.get("num_steps")) | given
         )
-        jobs.require_place()  # later there is no status to say it with
+        jobs.require_place()  # once the stream begins, the status can no longer say 503
 
         async def events() -> AsyncIterator[str]:
             try:
@@ -252,7 +258,7 @@ Event = tuple[str, dict[str, Any]]
 
 
 async def _progress(work: Callable[[Callable[[Event], None]], None]) -> AsyncIterator[Event]:
-    """What `work` puts, as it comes, from a thread of its own. Ends when it does."""
+    """The events that `work` puts, as they come. `work` runs in a thread of its own."""
     queue: asyncio.Queue[Event | None] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
@@ -276,7 +282,7 @@ async def _progress(work: Callable[[Callable[[Event], None]], None]) -> AsyncIte
 def _train(
     config: Config, documents: corpus.Corpus, stop: Watch, put: Callable[[Event], None]
 ) -> None:
-    """Train and sample as `microgpt train` does, telling every block of steps."""
+    """Train and sample as `microgpt train` does; puts an event for every block of steps."""
     losses: list[float] = []
     with suppress(StoppedError):
         session = Session.start(config, documents, "auto", stop=stop)
@@ -296,7 +302,7 @@ def _problem(what: str, where: str = "", fix: str = "") -> dict[str, Any]:
 
 
 def _add_error_handlers(app: FastAPI) -> None:
-    """Every refusal in one form, none with a path of this machine, none echoing what was sent."""
+    """Every error has the same form. None shows a path of this machine or repeats the request."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
         if isinstance(error, BusyError):

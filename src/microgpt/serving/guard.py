@@ -1,8 +1,8 @@
-"""What stands before every handler: who may ask, how much, and for how long. Knows no model.
+"""Checks that come before every handler: who may ask, how much, and for how long. Knows no model.
 
-A port on this machine is no trust boundary: any web page can make a browser send requests to it. So a
-request passes only if it names this server as its host and comes from this server's own page or from no
-page at all. Nothing here ever sends an Access-Control header.
+A port on this machine does not protect itself: any web page can make a browser send requests to
+it. So a request passes only if it names this server as its host, and if it comes from this server's
+own page or from no page at all. Nothing here ever sends an Access-Control header.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 BODY_LIMIT = 1 << 20  # bytes of one body
 HELD_LIMIT = (
     4 << 20
-)  # bytes of all bodies and answers at one time: 200 clients of 1 MiB each must not fill the memory
+)  # bytes of all bodies and answers at one time: many clients must not fill memory
 PIECE = (
     16 << 10
-)  # bytes read at a time, and of an answer handed on before the client has taken those before
-DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take what was sent
-CONNECTIONS = 512  # open at once; more are closed at once
+)  # bytes read at a time, and sent at a time: the next when the client has taken them
+DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take an answer
+CONNECTIONS = 512  # open at one time; further ones are closed
 HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
@@ -38,12 +38,12 @@ HEADERS = [
 
 
 def new_token() -> str:
-    """128 random bits, for servers that others than this machine can reach."""
+    """128 random bits as hexadecimal digits, for a server that other machines can reach."""
     return secrets.token_hex(16)
 
 
 def is_loopback(address: str) -> bool:
-    """Whether only this machine reaches the address; names are not looked up."""
+    """Whether only this machine can reach the address. Names are not looked up."""
     try:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
@@ -58,12 +58,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, port: int, token: str | None = None) -> None:
         self._app, self._token = app, token
-        self._held = (
-            0  # bytes of bodies that are not answered yet and of answers that are not taken yet
-        )
+        self._held = 0  # bytes of bodies not answered yet, and of answers not taken yet
         names = ("127.0.0.1", "localhost", "[::1]")
         self._hosts = {f"{name}:{port}".encode() for name in names}
-        if port == 80:  # which browsers leave out
+        if port == 80:  # browsers leave this port out
             self._hosts |= {name.encode() for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +85,10 @@ class Guard:
             self._held -= len(body)
 
     async def _read_body(self, receive: Receive, body: bytearray) -> tuple[int, str] | None:
-        """Fill `body`; a refusal when it is too large. The protocol's deadline ends a body that trickles."""
+        """Fill `body`. Returns a refusal when it is too large.
+
+        A body that arrives too slowly is ended by the protocol's deadline.
+        """
         while True:
             message = await receive()
             if message["type"] != "http.request":
@@ -103,9 +104,10 @@ class Guard:
                 return None
 
     def _sender(self, send: Send) -> Send:
-        """What a handler sends with: adds our headers, and hands an answer on as fast as its client takes it.
+        """The function that a handler sends with: adds our headers, and sends in pieces.
 
-        When too much waits for clients already, a further answer of known length becomes a refusal.
+        The next piece is sent when the client has taken the last. Where too many bytes wait for
+        clients already, an answer of known length becomes a refusal.
         """
         start: Message | None = None
         refused = False
@@ -142,14 +144,12 @@ class Guard:
                         "more_body": more or at + PIECE < len(body),
                     }
                 )
-                await asyncio.sleep(
-                    0
-                )  # others' turn, and the moment in which a lost connection is noticed
+                await asyncio.sleep(0)  # lets others run, and a lost connection be noticed
         finally:
             self._held -= len(body)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason, or None for a request that may pass."""
+        """Status and reason of a refusal, or None for a request that may pass."""
         headers: dict[bytes, list[bytes]] = {}
         for name, value in scope["headers"]:
             headers.setdefault(name, []).append(value)
@@ -185,7 +185,7 @@ class Guard:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Gives a handler the body that was read; then only the client's leaving can come."""
+    """Gives a handler the body that was read. After it only a disconnect can come."""
     waiting = [body]
 
     async def replay() -> Message:
@@ -199,7 +199,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 async def _answer(send: Send, status: int, what: str) -> None:
     body = json.dumps({"error": {"what": what, "where": "", "fix": ""}}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(b"connection", b"close"), *HEADERS]  # what is left of the request is not read
+    headers += [(b"connection", b"close"), *HEADERS]  # the rest of the request is not read
     if status == 503:
         headers.append((b"retry-after", b"1"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -207,47 +207,48 @@ async def _answer(send: Send, status: int, what: str) -> None:
 
 
 class DeadlineProtocol(H11Protocol):
-    """uvicorn's HTTP protocol with the deadlines it lacks: for a request to arrive, for a client to read."""
+    """uvicorn's HTTP protocol with two deadlines: to send a request, and to take an answer."""
 
     _arrival: asyncio.TimerHandle | None = None
     _reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock, or close at once when too many are connected."""
+        """Start the deadline, or close at once when too many are connected."""
         super().connection_made(transport)
         transport.set_write_buffer_limits(PIECE)
-        transport.max_size = PIECE  # type: ignore[attr-defined] # what asyncio reads at once: 256 KiB of its own choice
+        # How much asyncio reads at once; by default 256 KiB.
+        transport.max_size = PIECE  # type: ignore[attr-defined]
         if len(self.connections) > CONNECTIONS:
             transport.abort()
             return
         self._arrival = self._after_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop both clocks."""
+        """Stop both deadlines."""
         self._stop("_arrival")
         self._stop("_reading")
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """The clock stops when a request has arrived whole."""
+        """Stop the deadline when a request has arrived whole."""
         super().data_received(data)
         if self.conn.their_state is h11.DONE:
             self._stop("_arrival")
 
     def on_response_complete(self) -> None:
-        """The clock starts for the next request on this connection."""
+        """Start the deadline for the next request on this connection."""
         super().on_response_complete()
         self._stop("_arrival")
         if not self.transport.is_closing():
             self._arrival = self._after_deadline()
 
     def pause_writing(self) -> None:
-        """The client does not take what is sent: give it until the deadline."""
+        """The client takes nothing more: it has until the deadline."""
         super().pause_writing()
         self._reading = self._after_deadline()
 
     def resume_writing(self) -> None:
-        """It does take it."""
+        """The client takes the answer again."""
         super().resume_writing()
         self._stop("_reading")
 

@@ -1,4 +1,7 @@
-"""Engine work behind the server: a few threads, a bounded queue, and a stop that acts within milliseconds."""
+"""Runs engine work for the server: a few threads, a bounded queue, and a stop.
+
+A stop takes effect within milliseconds.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,30 @@ from ..errors import StoppedError
 
 Result = TypeVar("Result")
 WAITING = 128  # jobs that may wait for a thread
-SECONDS = 30.0  # that one job may compute
+SECONDS = 30.0  # the longest that one job may compute
 
 
 class BusyError(Exception):
-    """All threads are taken and the queue is full, or a job took too long."""
+    """All threads are busy and the queue is full, or a job took too long."""
 
 
 class Jobs:
-    """Runs functions of a `Stop` in threads; stops them when the client leaves or the server ends."""
+    """Runs functions in threads; each takes a `Stop`.
+
+    They stop when the client disconnects, when their time is up, or when the server ends.
+    """
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
         count = min(4, os.cpu_count() or 1)
         self._slots = asyncio.Semaphore(count)
-        self._threads = ThreadPoolExecutor(count)  # each thread keeps memory of its own
+        self._threads = ThreadPoolExecutor(count)  # few: each thread has memory of its own
         self._waiting = 0
 
     async def run(
         self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS
     ) -> Result:
-        """The function's result. Raises BusyError when there is no place, or no time left."""
+        """The function's result. Raises BusyError when the queue is full or time is up."""
         async with self.place(), self.watch(request, seconds) as stop:
             with suppress(StoppedError):
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
@@ -69,18 +75,18 @@ class Jobs:
 
     @asynccontextmanager
     async def watch(self, request: Request, seconds: float) -> AsyncIterator[Watch]:
-        """A `Stop` that answers True when the client has left, the server ends, or time is up."""
-        found = Watch(self.stopping, time.monotonic() + seconds)
-        task = asyncio.create_task(_until_gone(request, found))
+        """A `Stop` that is true when the client has left, the server ends, or time is up."""
+        watch = Watch(self.stopping, time.monotonic() + seconds)
+        task = asyncio.create_task(_until_gone(request, watch))
         try:
-            yield found
+            yield watch
         finally:
-            found.gone.set()
+            watch.gone.set()
             task.cancel()
 
 
 class Watch:
-    """Why work should stop; called by engines as their `Stop`."""
+    """Says whether work should stop; engines call it as their `Stop`."""
 
     def __init__(self, stopping: threading.Event, until: float) -> None:
         self.gone = threading.Event()
@@ -91,7 +97,7 @@ class Watch:
         return time.monotonic() > self._until
 
     def __call__(self) -> bool:
-        """Whether to give up."""
+        """Whether to stop."""
         return self.gone.is_set() or self._stopping.is_set() or self.late()
 
 

@@ -1,25 +1,44 @@
-"""What requests and answers look like: the source of the OpenAPI description. Ranges are checked here first."""
+"""The requests and the answers as pydantic models. The OpenAPI description is made from them.
+
+A request that is out of range is refused here, before any other code sees it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from ..config import Config
 
 Text = Annotated[str, Field(max_length=10_000)]
-_default = Config()
+# The server's ranges of the training settings, where they are narrower than those of Config.
+_RANGES: dict[str, dict[str, float]] = {
+    "n_layer": {"ge": 1, "le": 8},
+    "n_embd": {"ge": 1, "le": 256},
+    "n_head": {"ge": 1, "le": 64},
+    "block_size": {"ge": 1, "le": 512},
+    "num_steps": {"ge": 1, "le": 100_000},
+    "batch_size": {"ge": 1, "le": 256},
+    "warmup": {"ge": 0, "le": 100_000},
+    # Config's highest values of these are the floats just below 1.
+    "beta1": {"ge": 0, "lt": 1},
+    "beta2": {"ge": 0, "lt": 1},
+    "input_dropout": {"ge": 0, "lt": 1},
+    "muon": {"ge": 0, "lt": 1},
+}
+_NOT_SERVED = ("held_out",)  # the server trains on all documents of a request
 
 
 class Strict(BaseModel):
-    """No unknown names, no numbers in quotes, no NaN."""
+    """Refuses unknown names, numbers in quotes, and NaN."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class SampleRequest(Strict):
-    """Strings as `microgpt sample` makes them; the same seed gives the same ones."""
+    """Samples as `microgpt sample` generates them; the same seed gives the same samples."""
 
     n: int = Field(20, ge=1, le=1000)
     temperature: float = Field(0.5, ge=1e-3, le=1e6)
@@ -34,20 +53,24 @@ class SampleRequest(Strict):
 
 
 class SampleAnswer(BaseModel):
-    """The seed is the one given, or the one that was drawn."""
+    """The samples, and the seed that was given or drawn."""
 
     strings: list[str]
     seed: int
 
 
 class ScoreRequest(Strict):
-    """Strings to score."""
+    """Documents to score."""
 
     strings: list[Text] = Field(max_length=10_000)
 
 
 class Scored(BaseModel):
-    """log_probability in nats, end mark included; null where it is minus infinity. cut: longer than the block."""
+    """A document's score.
+
+    log_probability: in nats, the end included; null where it is minus infinity.
+    cut: whether the document is longer than the block.
+    """
 
     text: str
     log_probability: float | None
@@ -56,32 +79,38 @@ class Scored(BaseModel):
 
 
 class ScoreAnswer(BaseModel):
-    """In the order of the request."""
+    """The scores, in the order of the request."""
 
     scores: list[Scored]
 
 
 class NextRequest(Strict):
-    """How a string begins."""
+    """The beginning of a document."""
 
     prefix: Text = ""
 
 
 class NextAnswer(BaseModel):
-    """tokens: the characters of the alphabet, and "" for the end; their probabilities in the same order."""
+    """The probability of each next token.
+
+    tokens: the characters of the alphabet, then "" for the end.
+    """
 
     tokens: list[str]
     probabilities: list[float]
 
 
 class ExplainRequest(Strict):
-    """A string to look into, at least one character long."""
+    """A document to explain, at least one character long."""
 
     text: Text = Field(min_length=1)
 
 
 class ExplainAnswer(BaseModel):
-    """Position t has seen tokens[0..t] and predicts tokens[t + 1]; losses in nats, null where infinite."""
+    """The model's work on a document: position t has read tokens[0..t] and predicts tokens[t + 1].
+
+    losses: in nats, null where infinite.
+    """
 
     text: str
     tokens: list[str]
@@ -92,35 +121,39 @@ class ExplainAnswer(BaseModel):
     attention: list[list[list[list[float]]]]
 
 
-class TrainRequest(Strict):
-    """Documents and the settings of `microgpt train`; answered by a stream of events: step, done or error.
+class Training(Strict):
+    """Documents, and the settings of `microgpt train`.
 
-    A preset sets what the request does not.
+    A preset sets what the request does not. The answer is a stream of events: step, done or error.
     """
 
     documents: list[Text] = Field(min_length=1, max_length=100_000)
     preset: Literal["reference", "good", "best"] = "reference"
-    n_layer: int = Field(_default.n_layer, ge=1, le=8)
-    n_embd: int = Field(_default.n_embd, ge=1, le=256)
-    n_head: int = Field(_default.n_head, ge=1, le=64)
-    block_size: int = Field(_default.block_size, ge=1, le=512)
-    num_steps: int = Field(_default.num_steps, ge=1, le=100_000)
-    batch_size: int = Field(_default.batch_size, ge=1, le=256)
-    learning_rate: float = Field(_default.learning_rate, gt=0, le=1e12)
-    beta1: float = Field(_default.beta1, ge=0, lt=1)
-    beta2: float = Field(_default.beta2, ge=0, lt=1)
-    eps_adam: float = Field(_default.eps_adam, gt=0, le=1)
-    warmup: int = Field(_default.warmup, ge=0, le=100_000)
-    weight_decay: float = Field(_default.weight_decay, ge=0, le=1e12)
-    input_dropout: float = Field(_default.input_dropout, ge=0, lt=1)
-    muon: float = Field(_default.muon, ge=0, lt=1)
-    init_std: float = Field(_default.init_std, gt=0, le=100)
-    windows: bool = _default.windows
-    seed: int = Field(_default.seed, ge=0, le=2**64 - 1)
+
+
+def _settings() -> dict[str, Any]:
+    """The fields of Config, as pydantic takes them: name -> (type, default and range)."""
+    settings: dict[str, Any] = {}
+    for item in fields(Config):
+        if item.name in _NOT_SERVED:
+            continue
+        kind, limits = type(item.default), item.metadata
+        low = "gt" if limits["open_low"] else "ge"
+        own = {} if kind is bool else {low: limits["low"], "le": limits["high"]}
+        settings[item.name] = (kind, Field(item.default, **_RANGES.get(item.name, own)))
+    return settings
+
+
+if TYPE_CHECKING:
+    TrainRequest = Training
+else:
+    TrainRequest = create_model(
+        "TrainRequest", __base__=Training, __doc__=Training.__doc__, **_settings()
+    )
 
 
 class Problem(BaseModel):
-    """What is wrong, where, and how to mend it."""
+    """What is wrong, where, and how to fix it."""
 
     what: str
     where: str
@@ -134,7 +167,7 @@ class ErrorAnswer(BaseModel):
 
 
 class Health(BaseModel):
-    """model: whether one is loaded."""
+    """Whether the server works; model: whether it has one."""
 
     status: str
     model: bool

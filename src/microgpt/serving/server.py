@@ -1,4 +1,4 @@
-"""Runs the interface under uvicorn: one process, one port, and an end within two seconds of being asked."""
+"""Runs the HTTP interface with uvicorn: one process, one port, and an end within two seconds."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from starlette.applications import Starlette
 from ..errors import BusyError, ConfigError, InputError, PermissionDeniedError, quote, reason
 from .guard import DeadlineProtocol, Guard, is_loopback
 
-END_SECONDS = 1  # that open streams get to finish
-SEND_BUFFER = (
-    64 << 10
-)  # bytes that the kernel keeps for a client that does not read; of its own choice up to 4 MiB
+END_SECONDS = 1  # that open streams have to finish
+# Bytes that the kernel keeps for a client that does not read; by default up to 4 MiB.
+SEND_BUFFER = 64 << 10
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; asked to end, it also stops the engines."""
+    """uvicorn's server. When it is asked to end, it also stops the engines."""
 
     def __init__(self, app: Starlette, port: int, token: str | None) -> None:
         config = uvicorn.Config(
@@ -38,15 +37,16 @@ class Server(uvicorn.Server):
         self._jobs = app.state.jobs
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT or SIGTERM."""
+        """Stop the engines on SIGINT or SIGTERM, then end as uvicorn does."""
         self._jobs.stopping.set()
         super().handle_exit(sig, frame)
 
 
 def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
-    """A socket that listens. Raises ConfigError for an address beyond this machine without allow_remote,
+    """A listening socket.
 
-    BusyError for a port in use, PermissionDeniedError, InputError for an address that is none.
+    Raises ConfigError for an address that other machines can reach, unless allow_remote is true.
+    Raises BusyError for a port in use, PermissionDeniedError, or InputError for a bad address.
     """
     if not 0 <= port <= 65_535:
         raise ConfigError(
@@ -56,18 +56,18 @@ def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
         raise ConfigError(
             f"{quote(host)} can be reached from other machines",
             where="option host",
-            fix="leave --host out, or decide with --allow-remote",
+            fix="leave --host out, or allow it with --allow-remote",
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio turns off Nagle's delay (40 ms an answer) only for sockets that name it.
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # asyncio turns off Nagle's delay (40 ms per answer) only for a socket that names its protocol.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        found.bind((host, port))
-        found.listen(256)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        listener.bind((host, port))
+        listener.listen(256)
     except OSError as error:
-        found.close()
+        listener.close()
         where = f"{host}:{port}"
         if error.errno == errno.EADDRINUSE:
             raise BusyError(
@@ -80,4 +80,4 @@ def listen(host: str, port: int, allow_remote: bool) -> socket.socket:
         raise InputError(
             f"cannot listen there: {reason(error)}", where=where, fix="--host 127.0.0.1"
         ) from error
-    return found
+    return listener

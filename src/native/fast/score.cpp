@@ -9,6 +9,7 @@
 namespace microgpt::fast {
 
 Index Engine::log_probabilities(const Documents& documents, double* out, Stop& stop) {
+    if (stop.now()) return 0;
     std::vector<Tokens> batch;
     view(documents, 0, documents.count, batch);
     size_t finished = 0;

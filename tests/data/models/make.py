@@ -89,7 +89,7 @@ def _computed(path: Path, environment: dict[str, str]) -> dict[str, object]:
     losses = [step.loss.hex() for block in session.run(lambda: False) for step in block]
     state = session.engine.state()
     numbers = b"".join(part.tobytes() for part in (state.parameters, state.m, state.v))
-    isa = environment.get("MICROGPT_ISA", _native.fast_isas()[0])
+    isa = environment.get("MICROGPT_ISA", _native.about()["isas"][0])
     for name in environment:
         del os.environ[name]
     return {

@@ -1,4 +1,4 @@
-"""What a training run leaves beside its model: a trace, a log, a picture of the loss."""
+"""The files that a training run writes beside its model: --trace, --log and --plot."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ _SVG_MARK = "<!-- microgpt loss curve -->"
 _WIDTH, _HEIGHT, _MARGIN = 720, 360, 48
 
 
-class Recorder:
-    """Takes blocks of steps, writes the files that were asked for."""
+class RunLog:
+    """Writes each step to the trace and the log, and at the end the plot."""
 
     def __init__(
         self, trace: str | None, log: str | None, plot: str | None, force: bool, done: int = 0
     ) -> None:
-        """done: steps of the run made before; a trace or a log of them is gone on with."""
+        """Paths, or None for no such file. done: steps already made; their lines are kept.
+
+        Raises OutputError for a file that microgpt did not write, unless `force`.
+        """
         for path in filter(None, (trace, log)):
             files.require_replaceable(path, _is_jsonl_of_ours, force)
         if plot:
@@ -37,11 +40,11 @@ class Recorder:
 
     @property
     def every(self) -> int:
-        """How many steps a block may have: one when the weights after each are hashed, 0 for any number."""
+        """Largest number of steps in a block; 0: any. A trace needs the weights after each step."""
         return 1 if self._trace else 0
 
     def update(self, block: Sequence[Step], engine: Engine) -> None:
-        """These steps were made, and the engine stands at the end of the last."""
+        """Write these steps. The engine is as it was after the last of them."""
         if self._trace:
             for step in block:
                 self._trace.write(json.dumps(trace_line(step, engine)) + "\n")
@@ -54,7 +57,7 @@ class Recorder:
             self._losses += [step.loss for step in block]
 
     def close(self) -> None:
-        """Finish all files."""
+        """Finish all files, and write the plot."""
         for log in (self._trace, self._log):
             if log:
                 log.close()
@@ -63,7 +66,7 @@ class Recorder:
 
 
 def trace_line(step: Step, engine: Engine) -> dict[str, object]:
-    """One step at full precision: the hash is over all parameters as little-endian float64."""
+    """One step at full precision. The hash is over all parameters as little-endian float64."""
     digest = hashlib.sha256(engine.state().parameters.tobytes()).hexdigest()
     return {
         "step": step.step,
@@ -74,7 +77,7 @@ def trace_line(step: Step, engine: Engine) -> dict[str, object]:
 
 
 def _kept(path: str, done: int) -> int:
-    """Bytes of the lines of the first `done` steps, whole ones in order, at the beginning of a trace or a log."""
+    """Length in bytes of the lines of the first `done` steps, whole and in order, in a file."""
     kept = 0
     if done and os.path.isfile(path):
         for line in files.read(path).splitlines(keepends=True):
@@ -90,7 +93,7 @@ def _is_jsonl_of_ours(start: bytes) -> bool:
 
 
 def loss_curve(losses: Sequence[float]) -> str:
-    """An SVG of the loss: each part's mean as a line, over at most 400 parts."""
+    """An SVG of the loss: the mean of each of at most 400 equal parts of the run."""
     parts = min(400, len(losses))
     bounds = [i * len(losses) // parts for i in range(parts + 1)]
     means = [sum(losses[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:])]
@@ -105,7 +108,8 @@ def loss_curve(losses: Sequence[float]) -> str:
 
     points = " ".join(f"{x(i):.1f},{y(mean):.1f}" for i, mean in enumerate(means))
     labels = "".join(
-        f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{y(v):.1f}" y2="{y(v):.1f}" stroke="#ddd"/>'
+        f'<line x1="{_MARGIN}" x2="{_WIDTH - _MARGIN}" y1="{y(v):.1f}" y2="{y(v):.1f}" '
+        f'stroke="#ddd"/>'
         f'<text x="{_MARGIN - 6}" y="{y(v) + 4:.1f}" text-anchor="end">{v:.2f}</text>'
         for v in (top, (top + bottom) / 2, bottom)
     )
@@ -113,7 +117,9 @@ def loss_curve(losses: Sequence[float]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
         f'font-family="sans-serif" font-size="12">{_SVG_MARK}<title>Training loss</title>'
         f'<rect width="{_WIDTH}" height="{_HEIGHT}" fill="#fff"/>{labels}'
-        f'<text x="{_MARGIN}" y="{_MARGIN - 16}">loss, nats a token</text>'
-        f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 16}" text-anchor="end">{len(losses):,} steps</text>'
-        f'<polyline points="{points}" fill="none" stroke="#1f6feb" stroke-width="1.5"/></svg>\n'
+        f'<text x="{_MARGIN}" y="{_MARGIN - 16}">loss, nats per token</text>'
+        f'<text x="{_WIDTH - _MARGIN}" y="{_HEIGHT - 16}" text-anchor="end">'
+        f"{len(losses):,} steps</text>"
+        f'<polyline points="{points}" fill="none" stroke="#1f6feb" stroke-width="1.5"/>'
+        f"</svg>\n"
     )

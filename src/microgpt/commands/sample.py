@@ -1,0 +1,133 @@
+"""Generate new documents with a model, one a line."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from .. import corpus
+from ..errors import ConfigError, quote
+from ..face import Face
+from ..model import MicroGPT
+from ..randomness import fresh_seed
+from . import NO
+from ._arguments import model_argument, number
+from ._models import looks_like_model, model_path
+
+EXAMPLES = """\
+  microgpt sample names.safetensors -n 100 -t 0.8 --novel --unique
+  microgpt sample names.safetensors --prefix ka --match '.*[aeiou]' --max-len 8
+  microgpt sample names.safetensors --seed 7 --json
+"""
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """The arguments of `microgpt sample`."""
+    model_argument(parser)
+    add = parser.add_argument
+    add(
+        "-n",
+        type=number("n"),
+        default=20,
+        metavar="N",
+        help="How many documents to generate. [default: %(default)s]",
+    )
+    add(
+        "-t",
+        "--temperature",
+        type=number("temperature"),
+        default=0.5,
+        metavar="T",
+        help="Divide the logits by T: lower is more typical, higher more varied. "
+        "[default: %(default)s]",
+    )
+    add(
+        "-k",
+        "--top-k",
+        type=number("top_k"),
+        default=0,
+        metavar="K",
+        help="Draw only from the K most probable tokens; 0: from all. [default: %(default)s]",
+    )
+    add(
+        "--top-p",
+        type=number("top_p"),
+        default=1.0,
+        metavar="P",
+        help="Draw only from the most probable tokens that sum to P; 1: from all. "
+        "[default: %(default)g]",
+    )
+    add("-p", "--prefix", default="", metavar="TEXT", help="Begin each document with TEXT.")
+    add("--match", metavar="REGEX", help="Print only documents that match REGEX as a whole.")
+    add(
+        "--min-len",
+        type=number("min_len"),
+        default=0,
+        metavar="N",
+        help="Print only documents of at least N characters. [default: %(default)s]",
+    )
+    add(
+        "--max-len",
+        type=number("max_len"),
+        metavar="N",
+        help="Print only documents of at most N characters. [default: no maximum]",
+    )
+    add(
+        "--novel",
+        nargs="?",
+        const=True,
+        metavar="FILE",
+        help="Print only documents that are not in FILE (without FILE: not in the training list).",
+    )
+    add("--unique", action="store_true", help="Print no duplicates.")
+    add(
+        "--seed",
+        type=number("seed"),
+        metavar="N",
+        help="The same seed gives the same documents. [default: random]",
+    )
+    add(
+        "--json",
+        action="store_true",
+        help="Print one JSON object a line: text, log_probability, seed.",
+    )
+
+
+def run(args: Namespace, face: Face) -> int:
+    """Print the documents. Exit code 1 if there are fewer than requested."""
+    if args.model is None and isinstance(args.novel, str) and looks_like_model(args.novel):
+        raise ConfigError(
+            "--novel takes a list of documents, and this is a model",
+            where=f"option --novel, {quote(args.novel)}",
+            fix=f"put the model first: microgpt sample {args.novel} --novel",
+        )
+    model = MicroGPT.load(model_path(args.model))
+    seed = fresh_seed() if args.seed is None else args.seed
+    novel = corpus.read([args.novel]).documents if isinstance(args.novel, str) else bool(args.novel)
+    documents = model.sample(
+        args.n,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        prefix=args.prefix,
+        match=args.match,
+        min_len=args.min_len,
+        max_len=args.max_len,
+        novel=novel,
+        unique=args.unique,
+        seed=seed,
+    )
+    if args.json:
+        for text, log_probability in zip(documents, model.score_samples(documents)):
+            face.json({"text": text, "log_probability": log_probability, "seed": seed})
+    else:
+        for text in documents:
+            face.data(face.shown(text))
+    if args.verbose:
+        face.say(f"seed {seed}")
+    if len(documents) < args.n:
+        face.say(
+            f"generated {len(documents):,} of {args.n:,} documents: the others are too rare; "
+            "loosen a filter or raise --temperature"
+        )
+        return NO
+    return 0
