@@ -193,7 +193,11 @@ _JOBS = [
     ("self.gone.is_set() or ", "", "work goes on for clients that left"),
     ("self._stopping.is_set() or ", "", "work goes on when the server ends"),
     (" or self.late()", "", "work has no limit of time"),
-    ("    watch.gone.set()", "    pass", "nobody notices that a client left"),
+    (
+        "request.receive())\n    watch.gone.set()",
+        "request.receive())",
+        "a client's leaving is missed",
+    ),
     ("if not stop.late():", "if True:", "a late result is given as if in time"),
 ]
 

@@ -89,7 +89,7 @@ def test_other_processes_and_the_network_are_out_of_sight(tmp_path: Path) -> Non
     source = "import os\nprint(sorted(int(p) for p in os.listdir('/proc') if p.isdigit()))\n"
     outcome = python(tmp_path, source + "print(os.listdir('/sys/class/net'))")
     needs(outcome, "processes")
-    needs(outcome, "network")
+    assert "network" in outcome.guards  # a system that grants the one grants the other
     pids = outcome.stdout.splitlines()[0]
     assert pids.startswith(b"[1, ") and pids.count(b",") == 1  # the first process and the command
     again = python(tmp_path, "import socket\nprint(len(socket.if_nameindex()))")
