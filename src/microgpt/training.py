@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
 from .config import Config
-from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
+from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
 from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .randomness import Draws
@@ -212,10 +212,8 @@ class Session:
             size = max(1, min(2 * size, int(size * 0.05 / max(elapsed, 1e-9)), 1024))
 
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
-        documents, batches = (
-            [self.batch(step) for step in steps],
-            [self._tokens(step) for step in steps],
-        )
+        documents = [self.batch(step) for step in steps]
+        batches = [self._tokens(step) for step in steps]
         rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
         return [
@@ -227,7 +225,7 @@ def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
     """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
     config, recorded = checkpoint.config, checkpoint.made_by.engine
     if not recorded:  # format version 1
-        guess = trained_by(checkpoint.state)
+        guess = guessed_engine(checkpoint.state)
         kind = engine_class(guess if engine == AUTO else engine, config)
         if guess != AUTO:
             warnings.warn(
@@ -317,9 +315,9 @@ def settle_block_size(block_size: int | str, documents: list[str]) -> int:
 
 
 class Interrupt:
-    """A context manager that replaces signals by a question: whether `stop` returns True.
+    """A context manager in which a signal does nothing but make `stop` return True.
 
-    Engines ask `stop`, so that no signal interrupts a step. The second signal raises
+    Engines call `stop`, so no signal interrupts a step. The second signal raises
     KeyboardInterrupt at once. Python handles signals in the main thread only; in other threads
     `stop` always returns False.
     """

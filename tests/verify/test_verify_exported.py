@@ -84,7 +84,7 @@ def test_one_number_changed_in_its_last_bit_is_found_with_its_place(path: Path, 
     assert difference.variant.endswith(math.nextafter(number, math.inf).hex())
 
 
-def test_a_model_that_the_float32_engine_trained_is_trained_anew_by_it(path: Path) -> None:
+def test_a_model_that_the_float32_engine_trained_is_trained_again_by_it(path: Path) -> None:
     source = corpus.read([str(path.with_name("list.txt"))])
     session = Session.start(Config(**TINY), source, "fast")
     deque(session.run(lambda: False), maxlen=0)
@@ -170,7 +170,7 @@ def test_a_file_without_a_model_is_an_error(path: Path, text: str) -> None:
 def test_an_export_needs_its_model_and_a_checkpoint_needs_none(path: Path) -> None:
     with pytest.raises(ConfigError, match="compared with the model it was made from"):
         exported.verify(str(export(path, "html")), None, None)
-    with pytest.raises(ConfigError, match="its own run anew"):
+    with pytest.raises(ConfigError, match="its own training, done again"):
         exported.verify(str(path), str(path), None)
 
 

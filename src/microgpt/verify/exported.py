@@ -1,7 +1,7 @@
 """Is a model file what it says it is?
 
 A checkpoint holds its settings, the source of its documents, and what trained it. `verify` trains
-it anew and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
+it again and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
 weights; `verify` compares them with the checkpoint it was made from.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import checkpoint, corpus, exporting, files
 from ..checkpoint import THEN, Checkpoint, MadeBy
-from ..engines import AUTO, trained_by
+from ..engines import AUTO, guessed_engine
 from ..errors import ConfigError, DataError, MissingPartError, quote
 from ..training import REFERENCE_BITS, Session, recorded_engine
 from .compare import Difference
@@ -30,7 +30,7 @@ def is_model(what: str) -> bool:
 
 
 def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
-    """Compare a checkpoint with the same run made anew, or an export with its checkpoint.
+    """Compare a checkpoint with the same run made again, or an export with its checkpoint.
 
     what: the path. original: the checkpoint of an export. data: files with the documents, if they
     are no longer where the checkpoint says.
@@ -40,9 +40,10 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
     if what.endswith(".safetensors"):
         if original:
             raise ConfigError(
-                "a checkpoint is compared with its own run anew", where="option --original"
+                "a checkpoint is compared with its own training, done again",
+                where="option --original",
             )
-        return _trained_anew(what, data)
+        return _trained_again(what, data)
     if not original or not original.endswith(".safetensors"):
         raise ConfigError(
             "an export is compared with the model it was made from",
@@ -56,16 +57,16 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
     return _export(what, original)
 
 
-def _trained_anew(path: str, data: list[str] | None) -> Verdict:
+def _trained_again(path: str, data: list[str] | None) -> Verdict:
     model = checkpoint.load(path)
     documents = _documents(model, data)
     made_by, step = model.made_by, model.state.step
-    engine = made_by.engine or trained_by(model.state)
+    engine = made_by.engine or guessed_engine(model.state)
     result = CaseResult(
         f"{model.data.origin}, seed {model.config.seed}, {step} steps, engine {engine}", "same"
     )
     verdict = Verdict(
-        "its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES
+        "its own settings, trained again", Path(path).name, "bits", 0, [result], compares=COMPARES
     )
     try:
         session = _session(model, documents, engine)
