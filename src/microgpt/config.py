@@ -129,8 +129,8 @@ class Config(HyperParameters[int]):
                 fix=f"warmup {self.num_steps // 5}",
             )
 
-    # Not @dataclass(frozen=True): a frozen class cannot share its fields with MicroGPT, which is
-    # not.
+    # Not @dataclass(frozen=True): such a class cannot share its fields with MicroGPT, whose fields
+    # may change.
     def __setattr__(self, name: str, value: object) -> None:
         if name in vars(self) or name not in FIELDS:
             raise FrozenInstanceError(f"cannot assign to field {name!r}")
@@ -199,8 +199,8 @@ class Config(HyperParameters[int]):
 
 FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(HyperParameters)}
 
-# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest
-# excluded)
+# Options that are not hyper-parameters.
+# name -> (whole numbers only, lowest, highest, whether the lowest is excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
     "threads": (True, 0, 64, False),

@@ -134,10 +134,7 @@ def _acquire(beside: str, path: StrPath) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (
-                errno.EAGAIN,
-                errno.EACCES,
-            ):  # such as a file system without locks
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks
                 os.close(descriptor)
                 _fail_to_write(path, error, 0)
             owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"

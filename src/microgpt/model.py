@@ -279,7 +279,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
                 self._known = frozenset(self._session.documents)
             else:
                 data = self._to_checkpoint().data
-                self._known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+                self._known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         return self._known
 
     # ---- scoring ----

@@ -94,7 +94,7 @@ def test_a_kept_model_file_loads_scores_as_recorded_and_goes_on_to_the_recorded_
 
 def documents_of(model: Checkpoint) -> Corpus:
     if model.data.origin.repeatable:
-        return corpus.again(model.data.origin, model.data.fingerprint)
+        return corpus.read_again(model.data.origin, model.data.fingerprint)
     return Corpus((MODELS / "list.txt").read_text().split(), model.data.origin)
 
 

@@ -139,7 +139,7 @@ def test_a_module_is_run_in_node_and_only_if_export_wrote_every_byte_of_it(
         skip_or_fail("node", "node is not installed")
     output = export(path, "js")
     (note,) = exported.verify(str(output), str(path), None).cases[0].notes
-    assert note.startswith("log probabilities, in node")
+    assert note.startswith("log-probabilities, in node")
     hit = tmp_path / "hit"
     code = f"\n(await import('node:fs')).writeFileSync({json.dumps(str(hit))}, '');\n"
     output.write_text(output.read_text(encoding="utf-8") + code, encoding="utf-8")

@@ -260,7 +260,7 @@ def remind(args: Namespace, face: Face) -> int:
 
 
 def _cases(steps: int) -> list[Case]:
-    """The built-in names, over so many steps. 0: as many as the program itself makes."""
+    """The built-in names, over this number of steps; 0: all steps of the program."""
     data = "\n".join(corpus.builtin().documents).encode() + b"\n"
     return cases_for([(corpus.BUILTIN, data)], steps=steps or None)
 

@@ -41,8 +41,8 @@ EXPRESSIONS = {
     "GeneratorExp",
     "Comparison",
     "IfExp",
+    "Subscript",
 }
-EXPRESSIONS |= {"Subscript"}
 BLOCKS = {"IndentedBlock", "Module"}
 MOST_FAMILIES = 40  # of one coarse shape that a tree is compared with; keeps large files quick
 
@@ -65,9 +65,9 @@ class Family:
     places: tuple[Place, ...]
     skeleton: str  # the first member's text with its holes as ‹1›, ‹2›...
     way: str  # how to abstract: a helper, a loop, a function
-    lines_now: int  # that the members take
-    lines_after: int  # with the abstraction, its own lines counted
-    tokens_now: int  # likewise, in leaves of the syntax tree
+    lines_now: int  # of the members
+    lines_after: int  # with the abstraction, its own lines included
+    tokens_now: int  # the same two in leaves of the syntax tree
     tokens_after: int
 
     @property

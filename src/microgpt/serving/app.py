@@ -71,7 +71,7 @@ def create_app(model: MicroGPT | None, page: str) -> FastAPI:
     app = FastAPI(
         title="microgpt",
         version=__version__,
-        description="A tiny GPT for lists of short strings. Probabilities are natural logarithms.",
+        description="A tiny GPT for lists of short strings. Log-probabilities are in nats.",
         docs_url=None,
         redoc_url=None,
         responses=_REFUSALS,

@@ -155,7 +155,7 @@ def _documents(model: Checkpoint, data: list[str] | None) -> corpus.Corpus:
     """The documents that the checkpoint names, or those in `data`, which must be the same."""
     origin = model.data.origin
     if not data:
-        return corpus.again(origin, model.data.fingerprint)
+        return corpus.read_again(origin, model.data.fingerprint)
     source = corpus.read(data, origin.column, origin.dedupe)
     if source.fingerprint() != model.data.fingerprint:
         raise DataError(
