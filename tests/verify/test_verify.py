@@ -159,6 +159,12 @@ def test_an_engine_at_a_small_shape_is_the_reference_bit_for_bit(name: str) -> N
     assert verdict.cases[0].numbers > 1000
 
 
+def test_an_engine_of_another_package_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "engine_names", lambda: [*engines.BUILT_IN, "other"])
+    monkeypatch.setattr(engines, "engine_class", lambda name: None)
+    assert program("other").name == "engine other"
+
+
 @pytest.mark.proof
 @pytest.mark.parametrize("name", ENGINES)
 def test_an_engine_that_claims_to_be_exact_is_the_reference_bit_for_bit(

@@ -182,6 +182,6 @@ def program(
     what: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
 ) -> Program:
     """A program by its file name or its engine's name."""
-    if what in engines.NAMES and not os.path.exists(what):
+    if not os.path.exists(what) and what in (engines.AUTO, *engines.engine_names()):
         return engine_program(what, limits)
     return python_program(what, python, steps_name, limits)
