@@ -291,7 +291,7 @@ def _engine(
 
 
 def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
-    """The pieces of all documents, shuffled: neighbouring pieces are too similar for one batch."""
+    """The pieces of all documents, shuffled: neighboring pieces are too similar for one batch."""
     windows = [
         window for document in documents for window in corpus.windows(document, config.block_size)
     ]

@@ -114,7 +114,7 @@ def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = need("torch", "torch", "PyTorch is not installed")
     monkeypatch.setattr(
         torch.Tensor, "bfloat16", torch.Tensor.double
-    )  # it orthogonalises in 8 bits; here in 53
+    )  # it orthogonalizes in 8 bits; here in 53
     config = Config(n_layer=2, n_embd=8, n_head=2, block_size=4, muon=0.9, weight_decay=0.1)
     state, rates = fresh(config), [0.05, 0.02, 0.01]
     engine = ScalarEngine(config, VOCAB, state)

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, what: str = "parameters", index: int = 13) -> Path:
-    """The model with one number moved to its neighbour, its hash made to fit."""
+    """The model with one number moved to its neighbor, its hash made to fit."""
     model = checkpoint.load(path)
     numbers = getattr(model.state, what)
     numbers[index] = math.nextafter(numbers[index], math.inf)

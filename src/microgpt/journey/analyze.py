@@ -256,12 +256,12 @@ def _docstring_lines(tree: Tree) -> int:
 
 
 def _loops(members: Sequence[Tree], blocks: Blocks) -> bool:
-    """Neighbours in one block that bind no name of their own can become a loop."""
+    """Neighbors in one block that bind no name of their own can become a loop."""
     block, at = blocks[id(members[0])]
     together = block.children[at : at + len(members)]
-    neighbours = len(together) == len(members) and all(a is b for a, b in zip(together, members))
+    neighbors = len(together) == len(members) and all(a is b for a, b in zip(together, members))
     binds = any(t.kind == "Assign" and t.children[0].children[0].kind == "Name" for t in members)
-    return neighbours and not binds
+    return neighbors and not binds
 
 
 def _twins(families: Sequence[Family]) -> list[Family]:
