@@ -5,7 +5,7 @@
     python benchmarks/quality.py --plot                   draw from the figures kept
 
 1,000 documents of each list are held out: those that `microgpt train --held-out` holds out with the
-default seed. In a list with duplicates, such as the names, some also occur in the training set.
+default seed. In a list with duplicates, such as the names, some also appear in the training set.
 The table therefore also shows the loss on the held-out documents that do not.
 The fast engine runs with the number of threads that it chooses.
 Seconds are wall time of training alone.

@@ -60,6 +60,18 @@ class Data:
         """The entry for these documents."""
         return cls(source.origin, source.fingerprint(), len(source.documents))
 
+    def require(self, source: Corpus, where: str, fix: str) -> None:
+        """Raise DataError unless these are the documents that the model was trained on."""
+        if source.fingerprint() == self.fingerprint:
+            return
+        here = len(source.documents)
+        why = f"{here:,} documents here, {self.documents:,} there"
+        if here == self.documents:
+            why = "the same number, but other ones or in another order"
+        raise DataError(
+            f"these are not the documents the model was trained on: {why}", where=where, fix=fix
+        )
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Data:
         """The inverse of `asdict`. Raises ValueError or TypeError on anything else."""

@@ -1,4 +1,4 @@
-"""Reads untrusted files and writes all files of the program.
+"""Reads untrusted files, and writes the files that users keep.
 
 Reading returns a whole regular file or raises an error; a pipe or a device never blocks. Writing
 leaves the old file or the new one, and never a part, even if the process is killed or power fails.
@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from .errors import (
     BusyError,
+    DataError,
     InputError,
     MicrogptError,
     OutputError,
@@ -76,6 +77,16 @@ def read(path: StrPath) -> bytes:
             raise StorageError(
                 f"cannot read the file: {reason(error)}", where=os.fspath(path)
             ) from error
+
+
+def read_text(path: StrPath, what: str) -> str:
+    """The text of a regular file in UTF-8. Raises DataError, which names `what`, for other text."""
+    try:
+        return read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{what} is not UTF-8 text", where=f"{quote(os.fspath(path))}, byte {error.start}"
+        ) from error
 
 
 def _fail_to_read(path: StrPath, error: OSError | ValueError) -> NoReturn:

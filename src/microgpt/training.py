@@ -14,7 +14,7 @@ from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
 from .config import Config
 from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
-from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
+from .errors import ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .randomness import Draws
 from .reference_recipe import batch_indices, learning_rate_at
@@ -121,14 +121,7 @@ class Session:
         cls, checkpoint: Checkpoint, source: corpus.Corpus, kind: type[Engine], threads: int
     ) -> Session:
         config, data = checkpoint.config, checkpoint.data
-        if source.fingerprint() != data.fingerprint:
-            raise DataError(
-                f"these are not the documents the model was trained on: "
-                f"{len(source.documents):,} documents here, {data.documents:,} there, "
-                f"or other ones",
-                where=str(source.origin),
-                fix=f"resume with {data.origin}",
-            )
+        data.require(source, where=str(source.origin), fix=f"resume with {data.origin}")
         Draws(config.seed).shuffle(source.documents)
         self = cls(config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
         self.engine = _engine(kind, config, checkpoint.tokenizer, checkpoint.state, threads)

@@ -10,7 +10,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import corpus, files
-from ..errors import DataError, quote
 from ..face import Face
 from ..journey import analyze as analysis
 from ..journey import editions as shipped
@@ -177,13 +176,7 @@ def run(args: Namespace, face: Face) -> int:
 
 def analyze(args: Namespace, face: Face) -> int:
     """Print the families of repeated code, those that save most first."""
-    try:
-        source = files.read(args.file).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the program is not UTF-8 text", where=f"{quote(args.file)}, byte {error.start}"
-        ) from error
-    families = analysis.find(source, args.file)
+    families = analysis.find(files.read_text(args.file, "the program"), args.file)
     if args.json:
         for family in families[: args.top]:
             face.data(json.dumps(family.to_dict(), ensure_ascii=False))

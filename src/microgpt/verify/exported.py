@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import checkpoint, corpus, exporting, files
 from ..checkpoint import THEN, Checkpoint, MadeBy
 from ..engines import AUTO, guessed_engine
-from ..errors import ConfigError, DataError, MissingPartError, quote
+from ..errors import ConfigError, MissingPartError, quote
 from ..training import REFERENCE_BITS, Session, recorded_engine
 from .compare import Difference
 from .floats import first_apart, show, ulps_apart
@@ -157,20 +157,14 @@ def _documents(model: Checkpoint, data: list[str] | None) -> corpus.Corpus:
     if not data:
         return corpus.read_again(origin, model.data.fingerprint)
     source = corpus.read(data, origin.column, origin.dedupe)
-    if source.fingerprint() != model.data.fingerprint:
-        raise DataError(
-            f"these are not the documents the model was trained on: "
-            f"{len(source.documents):,} documents here, {model.data.documents:,} there, "
-            f"or other ones",
-            where=f"option --data {quote(', '.join(data))}",
-            fix=f"--data with {origin}",
-        )
+    where = f"option --data {quote(', '.join(data))}"
+    model.data.require(source, where=where, fix=f"--data with {origin}")
     return source
 
 
 def _export(path: str, original: str) -> Verdict:
     model = checkpoint.load(original)
-    text = _text(path)
+    text = files.read_text(path, "the export")
     held = exporting.embedded(text, path)
     if "val" in held["config"]:  # the name of held_out in earlier versions
         held["config"]["held_out"] = held["config"].pop("val")
@@ -189,15 +183,6 @@ def _export(path: str, original: str) -> Verdict:
     if result.answer == "same" and path.endswith(".js"):
         _run_in_node(result, model, text)
     return Verdict(Path(original).name, Path(path).name, "bits", 0, [result], compares=COMPARES)
-
-
-def _text(path: str) -> str:
-    try:
-        return files.read(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the export is not UTF-8 text", where=f"{quote(path)}, byte {error.start}"
-        ) from error
 
 
 def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
