@@ -285,7 +285,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     # ---- scoring ----
 
     def score_samples(self, X: Iterable[str]) -> list[float]:
-        """The log-probability of each string in nats, end mark included.
+        """The log-probability of each string in nats, end token included.
 
         Raises DataError for a character outside the alphabet.
         """
@@ -307,7 +307,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @property
     def classes_(self) -> list[str]:
-        """The possible next tokens: the characters of the alphabet, then "" for the end mark."""
+        """The possible next tokens: the characters of the alphabet, then "" for the end token."""
         return [*self.tokenizer_.alphabet, ""]
 
     def predict_proba(self, X: str | Iterable[str]) -> list[float] | list[list[float]]:

@@ -76,7 +76,7 @@ def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> It
     Without filters these are the strings that the reference generates from the same random numbers.
 
     A model trained with windows continues past its block, piece by piece, as it does in scoring. It
-    ends at the end mark, or at LONGEST characters (or block_size or min_len, if that is larger).
+    ends at the end token, or at LONGEST characters (or block_size or min_len, if that is larger).
     """
     checked("n", count)
     config, tokenizer = gpt.config, gpt.tokenizer

@@ -293,7 +293,7 @@ def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:
-    """The block size as a number: "auto" fits the longest document and its end mark.
+    """The block size as a number: "auto" fits the longest document and its end token.
 
     >>> settle_block_size("auto", ["ab", "abcd"])
     5

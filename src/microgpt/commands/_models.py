@@ -31,7 +31,7 @@ def model_path(path: str | None) -> str:
 
 
 def documents_for_page(checkpoint: checkpoints.Checkpoint, face: Face) -> list[str]:
-    """The documents that the page marks as known: the training list, if it can still be read."""
+    """The documents that the page marks as known: the model's dataset, if it can still be read."""
     data = checkpoint.data
     try:
         return corpus.read_again(data.origin, data.fingerprint).documents

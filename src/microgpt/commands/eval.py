@@ -147,7 +147,7 @@ def _require_no_settings(args: Namespace) -> None:
 
 
 def _say_how_many_are_known(data: checkpoints.Data, held_out: list[str], face: Face) -> None:
-    """Say how many held-out documents appear in the model's training list, if it can be read."""
+    """Say how many held-out documents appear in the model's dataset, if it can be read."""
     with suppress(MicrogptError):
         known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         count = sum(document in known for document in held_out)

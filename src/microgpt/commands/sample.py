@@ -98,7 +98,7 @@ def _filters(parser: ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="FILE",
-        help="Print only documents that are not in FILE (without FILE: not in the training list).",
+        help="Print only documents that are not in FILE (without FILE: not in the training set).",
     )
     add("--unique", action="store_true", help="Print no duplicates.")
 

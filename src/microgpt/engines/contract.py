@@ -65,7 +65,7 @@ class Trace(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """New documents, without the first token of their start and without the end mark.
+    """New documents, without the first token of their start and without the end token.
 
     coins_used: how many coins they took.
     """
@@ -155,7 +155,7 @@ class Engine(Protocol):
     ) -> Generated:
         """Up to `count` new documents, fewer when the coins run out.
 
-        coins: one per token drawn, end marks included. A document is begun only while there are
+        coins: one per token drawn, end tokens included. A document is begun only while there are
         coins for the longest one, block_size + 1 - len(start).
         start: the tokens every document starts with, 1 to block_size of them. They are BOS and a
         prefix, or the last token of the piece before, where a long document is continued. They
