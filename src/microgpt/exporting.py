@@ -172,7 +172,7 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
     ]
     one_block = replace(model.config, windows=False)  # the module cuts at the block
-    gpt = replace(GPT.from_checkpoint(model), config=one_block)
+    gpt = GPT.from_checkpoint(model)._replace(config=one_block)
     scores = scoring.score(gpt, texts, lambda: False)
     expected = [score.log_probability for score in scores]
     script = (

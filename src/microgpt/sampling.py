@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .config import check_range, checked
 from .engines import Stop
@@ -120,20 +120,19 @@ def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
         )
 
 
-@dataclass
 class _Source:
     """Generates documents as tokens, with coins from `draws`: each is used once, in order.
 
     Coins are uniform random numbers in [0, 1); an engine takes one for each token it generates.
     """
 
-    gpt: GPT
-    start: list[int]  # BOS and the prefix
-    longest: int  # characters of a document
-    wanted: Wanted
-    draws: Draws
-    stop: Stop
-    coins: array[float] = field(default_factory=lambda: array("d"))
+    def __init__(
+        self, gpt: GPT, start: list[int], longest: int, wanted: Wanted, draws: Draws, stop: Stop
+    ) -> None:
+        """start: BOS and the prefix. longest: characters of a document, at most."""
+        self.gpt, self.start, self.longest = gpt, start, longest
+        self.wanted, self.draws, self.stop = wanted, draws, stop
+        self.coins = array("d")
 
     def draw(self, count: int) -> list[list[int]]:
         """Up to `count` documents, without BOS: one at a time if they may exceed the block.
