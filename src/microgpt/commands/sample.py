@@ -25,14 +25,31 @@ EXAMPLES = """\
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of `microgpt sample`."""
     model_argument(parser)
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "-n",
         type=number("n"),
         default=20,
         metavar="N",
         help="How many documents to generate. [default: %(default)s]",
     )
+    _drawing(parser)
+    _filters(parser)
+    parser.add_argument(
+        "--seed",
+        type=number("seed"),
+        metavar="N",
+        help="The same seed gives the same documents. [default: random]",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Print one JSON object a line: text, log_probability, seed.",
+    )
+
+
+def _drawing(parser: ArgumentParser) -> None:
+    """How each token is drawn."""
+    add = parser.add_argument
     add(
         "-t",
         "--temperature",
@@ -58,6 +75,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Draw only from the most probable tokens that sum to P; 1: from all. "
         "[default: %(default)g]",
     )
+
+
+def _filters(parser: ArgumentParser) -> None:
+    """Which documents are printed."""
+    add = parser.add_argument
     add("-p", "--prefix", default="", metavar="TEXT", help="Begin each document with TEXT.")
     add("--match", metavar="REGEX", help="Print only documents that match REGEX as a whole.")
     add(
@@ -81,17 +103,6 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Print only documents that are not in FILE (without FILE: not in the training list).",
     )
     add("--unique", action="store_true", help="Print no duplicates.")
-    add(
-        "--seed",
-        type=number("seed"),
-        metavar="N",
-        help="The same seed gives the same documents. [default: random]",
-    )
-    add(
-        "--json",
-        action="store_true",
-        help="Print one JSON object a line: text, log_probability, seed.",
-    )
 
 
 def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[str]:
