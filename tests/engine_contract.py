@@ -368,11 +368,10 @@ def check_a_state_of_another_model_is_refused(kind: Kind) -> None:
     count = SMALL.parameter_count(VOCAB)
     for name in ("parameters", "m", "v"):
         state = initial(SMALL)
-        setattr(state, name, getattr(state, name)[:3])
+        state = state._replace(**{name: getattr(state, name)[:3]})
         with pytest.raises(ValueError, match=f"^{name} must hold {count} numbers, not 3$"):
             kind(SMALL, VOCAB, state)
-    state = initial(SMALL)
-    state.step = -1
+    state = initial(SMALL)._replace(step=-1)
     with pytest.raises(ValueError, match=r"^step must be at least 0$"):
         kind(SMALL, VOCAB, state)
 

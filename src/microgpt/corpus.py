@@ -6,25 +6,21 @@ surrounding white space is removed, and empty lines are left out.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import files, reference
+from . import files
 from .errors import ConfigError, DataError, InputError, quote, reason
 
 BUILTIN, PYTHON = "builtin:names", "python"
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """The arguments of `read`, so that the documents can be read again.
 
     sources is ("python",) for documents that were passed as strings.
@@ -43,8 +39,7 @@ class Origin:
         return not {"-", PYTHON} & set(self.sources)
 
 
-@dataclass
-class Corpus:
+class Corpus(NamedTuple):
     """A dataset: its documents in their original order, and where they came from."""
 
     documents: list[str]
@@ -64,7 +59,7 @@ def builtin() -> Corpus:
     from importlib.resources import files as package_files  # takes milliseconds, rarely needed
 
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
-    return Corpus(reference.read_documents(text), Origin())
+    return Corpus(read_documents(text), Origin())
 
 
 def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
@@ -87,10 +82,13 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
         else:
             name = "standard input" if source == "-" else source
             text = decode(_standard_input() if source == "-" else files.read(source), name)
-            documents += (
-                reference.read_documents(text) if column is None else _column(text, column, name)
-            )
+            documents += read_documents(text) if column is None else _column(text, column, name)
     return _checked(documents, origin)
+
+
+def read_documents(text: str) -> list[str]:
+    """What `reference.read_documents` returns, in half the time: each line is stripped once."""
+    return list(filter(None, map(str.strip, text.split("\n"))))
 
 
 def _standard_input() -> bytes:
@@ -175,6 +173,9 @@ def _column(text: str, column: str, where: str) -> list[str]:
             if line.strip()
         ]
     else:
+        import csv
+        import io
+
         head = text.split("\n", 1)[0]
         delimiter = next((mark for mark in "\t,;" if mark in head), ",")
         csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be the whole text
@@ -249,8 +250,10 @@ def _checked(documents: list[str], origin: Origin) -> Corpus:
             where=str(origin),
             fix="write one string per line",
         )
+    text = "".join(documents)
     try:
-        "".join(set("".join(documents))).encode()
+        if not text.isascii():
+            "".join(set(text)).encode()
     except UnicodeEncodeError as error:
         raise DataError(
             "a document contains a lone surrogate, which is not a character", where=str(origin)

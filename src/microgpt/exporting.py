@@ -15,12 +15,13 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from . import __version__, checkpoint, corpus, scoring
+from .config import Config
 from .errors import CheckpointError, ConfigError, MicrogptError, MissingPartError, quote
 from .gpt import GPT
 from .page import assembly
@@ -170,8 +171,9 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         *model.tokenizer.alphabet[:200],
         "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
     ]
-    one_block = replace(model.config, windows=False)  # the module cuts at the block
-    gpt = replace(GPT.from_checkpoint(model), config=one_block)
+    # The module cuts at the block.
+    one_block = Config.from_dict(model.config.to_dict() | {"windows": False})
+    gpt = GPT.from_checkpoint(model)._replace(config=one_block)
     scores = scoring.score(gpt, texts, lambda: False)
     expected = [score.log_probability for score in scores]
     script = (

@@ -12,7 +12,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NoReturn
 
 from .errors import (
@@ -291,8 +290,8 @@ def _mode(path: StrPath) -> int:
 
 def _sibling(path: StrPath, suffix: str) -> str:
     """A hidden file beside the target. Symbolic links to the target are followed."""
-    target = Path(os.path.realpath(path))
-    return str(target.with_name(f".{target.name}{suffix}"))
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".{name}{suffix}")
 
 
 def _fail_to_write(path: StrPath, error: OSError, size: int) -> NoReturn:

@@ -6,10 +6,8 @@ arguments, `fit` returns self, and the attributes that `fit` sets end with an un
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
@@ -29,7 +27,6 @@ Documents = Iterable[str] | os.PathLike[str]
 _RESTORED = ("_gpt", "_session", "_checkpoint")  # not pickled, but made again from a checkpoint
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class MicroGPT(HyperParameters[int | Literal["auto"]]):
     """A tiny GPT for lists of short strings.
 
@@ -68,7 +65,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @classmethod
     def _names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
+        return list(cls.defaults)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments, unchanged.
@@ -102,8 +99,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         return self._gpt is not None
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != defaults[k].default]
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != self.defaults[k]]
         return f"MicroGPT({', '.join(changed)})"
 
     # ---- training ----

@@ -162,16 +162,14 @@ class Session:
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
         return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
-    def _tokens(self, step: int) -> list[list[int]]:
+    def _tokens(self, step: int, batch: list[str]) -> list[list[int]]:
+        """The token ids of the batch of a step."""
         longest = self.config.block_size
         if self._windows is not None:
             windows = self._picked(step, self._windows)
             return [self.tokenizer.window(w.document, w.start, longest + 1) for w in windows]
         # Characters past the block are never encoded, so a line of 10 MB costs nothing.
-        return [
-            self.tokenizer.encode(document[:longest])
-            for document in self._picked(step, self.documents)
-        ]
+        return [self.tokenizer.encode(document[:longest]) for document in batch]
 
     def run(self, stop: Stop, every: int = 0) -> Iterator[list[Step]]:
         """Train to the last step, or until `stop` returns True.
@@ -206,7 +204,7 @@ class Session:
 
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
         documents = [self.batch(step) for step in steps]
-        batches = [self._tokens(step) for step in steps]
+        batches = [self._tokens(step, batch) for step, batch in zip(steps, documents)]
         rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
         return [

@@ -125,10 +125,10 @@ def _session_of(
             "the model was trained on this whole list: its loss here says little about new strings"
         )
     if not (is_own_list and own_share):
-        checkpoint.config = Config.from_dict(
-            checkpoint.config.to_dict() | {"held_out": _held_out_share(args)}
+        values = checkpoint.config.to_dict() | {"held_out": _held_out_share(args)}
+        checkpoint = checkpoint._replace(
+            config=Config.from_dict(values), data=checkpoints.Data.of(source)
         )
-        checkpoint.data = checkpoints.Data.of(source)
     session = Session.measure(checkpoint, source, args.engine, args.threads)
     if not is_own_list:
         _say_how_many_are_known(data, session.held_out, face)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from .. import checkpoint as checkpoints
 from .. import corpus
 from ..errors import ConfigError, quote
 from ..face import Face
-from ..model import MicroGPT
-from ..randomness import fresh_seed
+from ..gpt import GPT
+from ..randomness import Draws, fresh_seed
+from ..sampling import Wanted, sample
 from . import NO
 from ._arguments import model_argument, number
 from ._models import looks_like_model, model_path
@@ -103,6 +105,15 @@ def _filters(parser: ArgumentParser) -> None:
     add("--unique", action="store_true", help="Print no duplicates.")
 
 
+def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[str]:
+    """The documents to leave out: those of a file, those of the training list, or none."""
+    if isinstance(novel, str):
+        return frozenset(corpus.read([novel]).documents)
+    if novel:
+        return frozenset(corpus.read_again(trained_on.origin, trained_on.fingerprint).documents)
+    return frozenset()
+
+
 def run(args: Namespace, face: Face) -> int:
     """Print the documents. Exit code 1 if there are fewer than requested."""
     if args.model is None and isinstance(args.novel, str) and looks_like_model(args.novel):
@@ -111,11 +122,10 @@ def run(args: Namespace, face: Face) -> int:
             where=f"option --novel, {quote(args.novel)}",
             fix=f"put the model first: microgpt sample {args.novel} --novel",
         )
-    model = MicroGPT.load(model_path(args.model))
+    model = checkpoints.load(model_path(args.model))
+    gpt = GPT.from_checkpoint(model)
     seed = fresh_seed() if args.seed is None else args.seed
-    novel = corpus.read([args.novel]).documents if isinstance(args.novel, str) else bool(args.novel)
-    documents = model.sample(
-        args.n,
+    wanted = Wanted(
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
@@ -123,13 +133,16 @@ def run(args: Namespace, face: Face) -> int:
         match=args.match,
         min_len=args.min_len,
         max_len=args.max_len,
-        novel=novel,
+        novel=_known(args.novel, model.data),
         unique=args.unique,
-        seed=seed,
     )
+    documents = list(sample(gpt, args.n, wanted, Draws(seed), lambda: False))
     if args.json:
-        for text, log_probability in zip(documents, model.score_samples(documents)):
-            face.json({"text": text, "log_probability": log_probability, "seed": seed})
+        from .. import scoring
+
+        for score in scoring.score(gpt, documents, lambda: False):
+            record = {"text": score.text, "log_probability": score.log_probability}
+            face.json(record | {"seed": seed})
     else:
         for text in documents:
             face.data(face.shown(text))

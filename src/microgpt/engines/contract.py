@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
 
 from ..errors import ConfigError
@@ -22,8 +21,7 @@ Tokens = Sequence[int]  # one document: BOS, its characters, BOS
 Stop = Callable[[], bool]  # an engine calls it at least every 5 ms where it can; True: stop
 
 
-@dataclass
-class State:
+class State(NamedTuple):
     """A model in training: what a checkpoint keeps, and what every engine can start from.
 
     parameters, m, v: float64, one number per weight, in the order of `reference.shapes`, row by

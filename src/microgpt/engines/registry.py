@@ -12,7 +12,6 @@ from __future__ import annotations
 import warnings
 from array import array
 from importlib import import_module
-from traceback import format_exception_only
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigError, MissingPartError, quote
@@ -89,6 +88,8 @@ def _automatic(config: Config | None) -> type[Engine]:
 
 def _missing(name: str, error: Exception) -> MissingPartError:
     """Why an engine cannot be used, with the whole message of what its import raised."""
+    from traceback import format_exception_only
+
     why = "".join(format_exception_only(error)).strip()
     if name in BUILT_IN:
         compiled = isinstance(error, ImportError) and "_native" in f"{error.name} {error}"
