@@ -18,7 +18,7 @@ from .errors import ConfigError, NotFittedError, quote
 from .gpt import GPT
 from .randomness import Draws, fresh_seed
 from .tokenizer import Tokenizer
-from .training import Interrupt, Session, Step, settle_block_size
+from .training import Interrupt, Session, Step, settle_block_size, training_set
 
 if TYPE_CHECKING:
     from .pytorch import TorchGPT
@@ -258,7 +258,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         return strings
 
     def known(self) -> frozenset[str]:
-        """The documents the model was trained on. After `load` they are read from their source.
+        """The training set, without what was held out. After `load` it is read from its source.
 
         Raises InputError if the source is gone. Raises DataError if it has changed, or if the
         documents did not come from a file.
@@ -267,8 +267,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
             if self._session is not None:
                 self._known = frozenset(self._session.documents)
             else:
-                data = self._to_checkpoint().data
-                self._known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
+                self._known = training_set(self._to_checkpoint())
         return self._known
 
     # ---- scoring ----

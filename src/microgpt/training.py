@@ -219,6 +219,19 @@ class Session:
         ], end
 
 
+def training_set(checkpoint: Checkpoint) -> frozenset[str]:
+    """The documents that a checkpoint was trained on, read again from their source.
+
+    Those that it held out are not among them. Raises InputError if the source is gone, DataError if
+    it has changed, or if the documents did not come from a file.
+    """
+    data, config = checkpoint.data, checkpoint.config
+    documents = corpus.read_again(data.origin, data.fingerprint).documents
+    if config.held_out:  # the last ones of the list in the order of the run
+        Draws(config.seed).shuffle(documents)
+    return frozenset(corpus.split(documents, config.held_out)[0])
+
+
 def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
     """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
     config, recorded = checkpoint.config, checkpoint.made_by.engine

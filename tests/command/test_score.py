@@ -27,7 +27,7 @@ def test_score_prints_sorts_filters_and_flags(run: Run, model: str) -> None:
     assert run("score", model, "--min", str(points["ab"]), stdin=stdin)[1].count("\n") < 3
     records = [
         json.loads(line)
-        for line in run("score", model, "--json", "--per-char", stdin=stdin)[1].splitlines()
+        for line in run("score", model, "--json", "--per-token", stdin=stdin)[1].splitlines()
     ]
     assert records[0]["log_probability"] == pytest.approx(points["ab"] / 3)
     assert [record["cut"] for record in records] == [False, False, True]

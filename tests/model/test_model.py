@@ -9,7 +9,7 @@ import pickle
 from pathlib import Path
 
 import pytest
-from conftest import TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
+from conftest import TINY, TINY_DOCUMENTS, has_engine, skip_or_fail, some_names
 
 from microgpt import ConfigError, DataError, InputError, MicroGPT, NotFittedError
 from microgpt.config import FIELDS
@@ -231,3 +231,12 @@ def test_to_torch_gives_the_same_logits_and_its_own_samples(model: MicroGPT) -> 
     )
     assert loss.item() == pytest.approx(model.explain("cab").loss, rel=1e-12)
     assert len(module.generate(7)) == 7
+
+
+def test_novel_leaves_out_the_training_set_before_and_after_saving(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text("\n".join(some_names(60)))
+    model = MicroGPT(num_steps=5, held_out=0.2).fit(path)
+    assert len(model.known()) == 48
+    model.save(tmp_path / "m.safetensors")
+    assert MicroGPT.load(tmp_path / "m.safetensors").known() == model.known()

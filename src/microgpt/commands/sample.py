@@ -105,12 +105,14 @@ def _filters(parser: ArgumentParser) -> None:
     add("--unique", action="store_true", help="Print no duplicates.")
 
 
-def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[str]:
-    """The documents to leave out: those of a file, those of the model's dataset, or none."""
+def _known(novel: str | bool | None, model: checkpoints.Checkpoint) -> frozenset[str]:
+    """The documents to leave out: those of a file, those of the training set, or none."""
     if isinstance(novel, str):
         return frozenset(corpus.read([novel]).documents)
     if novel:
-        return frozenset(corpus.read_again(trained_on.origin, trained_on.fingerprint).documents)
+        from ..training import training_set  # takes milliseconds that other samples do not need
+
+        return training_set(model)
     return frozenset()
 
 
@@ -133,7 +135,7 @@ def run(args: Namespace, face: Face) -> int:
         match=args.match,
         min_len=args.min_len,
         max_len=args.max_len,
-        novel=_known(args.novel, model.data),
+        novel=_known(args.novel, model),
         unique=args.unique,
     )
     documents = list(sample(gpt, args.n, wanted, Draws(seed), lambda: False))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from .. import corpus, scoring
@@ -32,10 +32,11 @@ def add_arguments(parser: ArgumentParser) -> None:
     column_option(parser)
     add("--bits", action="store_true", help="Print bits instead of nats.")
     add(
-        "--per-char",
+        "--per-token",
         action="store_true",
         help="Print the mean per token, the end token included, instead of the sum.",
     )
+    add("--per-char", dest="per_token", action="store_true", help=SUPPRESS)  # its earlier name
     add("--sort", action="store_true", help="Print the most probable string first.")
     add(
         "--min",
@@ -71,7 +72,7 @@ def run(args: Namespace, face: Face) -> int:
     unit = 1 / math.log(2) if args.bits else 1.0
 
     def points(score: scoring.Score) -> float:
-        return (score.per_token if args.per_char else score.log_probability) * unit
+        return (score.per_token if args.per_token else score.log_probability) * unit
 
     if args.sort:
         scores = sorted(scores, key=lambda score: -points(score))
