@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
-from .config import Config
+from .config import Config, standard_arithmetic
 from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
 from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
 from .gpt import GPT
@@ -79,7 +79,9 @@ class Session:
         draws.shuffle(source.documents)
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
-        state = State.initial(draws.weights(shapes, config.init_std, stop))
+        with standard_arithmetic():
+            weights = draws.weights(shapes, config.init_std, stop)
+        state = State.initial(weights)
         kind = engine_class(engine, config)
         self.engine = _engine(kind, config, tokenizer, state, threads, instruction_set)
         return self
@@ -216,7 +218,8 @@ class Session:
             [self.batch(step) for step in steps],
             [self._tokens(step) for step in steps],
         )
-        rates = [learning_rate_at(step, self.config) for step in steps]
+        with standard_arithmetic():
+            rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
         return [
             Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))
