@@ -17,6 +17,7 @@ import pytest
 from conftest import ROOT, has_engine, skip_or_fail
 from engine_contract import CHECKS, SMALL, VOCAB, Kind, initial
 
+import microgpt
 from microgpt import engines
 from microgpt.engines import Generated, Run, State, Trace
 from microgpt.errors import ConfigError, MissingPartError
@@ -252,6 +253,7 @@ def test_only_a_missing_compiled_module_asks_for_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "microgpt._native", None)
+    monkeypatch.delattr(microgpt, "_native", raising=False)  # where another test has imported it
     for module in ("exact", "fast", "compiled"):
         monkeypatch.delitem(sys.modules, f"microgpt.engines.{module}", raising=False)
     with pytest.raises(MissingPartError) as caught:
