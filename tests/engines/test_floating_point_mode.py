@@ -94,7 +94,7 @@ def everything(name, mode, **options):
         engine.steps(BATCHES, RATES, lambda: modes.append(mode()) or 1 / 0)
     except ZeroDivisionError:
         pass
-    # The scalar engine's stop() runs in the mode that it computes in.
+    # An engine in Python asks stop() in the mode that it computes in.
     assert mode() == modes[0] and (name == "scalar" or set(modes) == {modes[0]}), modes
     assert len(modes) > 5
     return hashlib.sha256(flat(results).tobytes()).hexdigest()
@@ -119,9 +119,9 @@ before.start()
 path, how = sys.argv[1:]
 modes.append(change(path, how) if how else ctypes.CDLL(path).mode)
 standard = _arithmetic_is_standard()
+inside("main", found, modes[0])  # first: the module asks about the C library once a process
 changed.set()
 before.join()
-inside("main", found, modes[0])
 after = threading.Thread(target=inside, args=("after", found, modes[0]))
 after.start()
 after.join()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import platform
 from array import array
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 from .. import reference, reference_recipe
-from ..config import Config, physical_memory, standard_arithmetic
+from ..config import Config, physical_memory
 from ..errors import ConfigError, StoppedError
 from .base import PythonEngine
 from .contract import State, Stop, Tokens, Trace
@@ -20,11 +19,7 @@ GRAPH_BYTES = 570  # of the graph for a product and its sum, two Values: CPython
 
 
 class ScalarEngine(PythonEngine):
-    """Runs the reference's own functions. Arguments, results and errors: see `Engine`.
-
-    Computes in the standard floating-point mode. Raises ConfigError where another library has
-    changed it and it cannot be set (`config.standard_arithmetic`).
-    """
+    """Runs the reference's own functions. Arguments, results and errors: see `Engine`."""
 
     name = "scalar"
     bound = 0.0
@@ -49,11 +44,6 @@ class ScalarEngine(PythonEngine):
     def about(cls) -> str:
         """The Python that runs it."""
         return f"reference.py on {platform.python_implementation()} {platform.python_version()}"
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with standard_arithmetic(), super()._turn():
-            yield
 
     def _state(self) -> State:
         parameters = array("d", [p.data for p in self._parameters])
