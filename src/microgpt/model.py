@@ -6,10 +6,8 @@ arguments, `fit` returns self, and the attributes that `fit` sets end with an un
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
@@ -29,7 +27,6 @@ Documents = Iterable[str] | os.PathLike[str]
 _RESTORED = ("_gpt", "_session", "_checkpoint")  # not pickled, but made again from a checkpoint
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class MicroGPT(HyperParameters[int | Literal["auto"]]):
     """A tiny GPT for lists of short strings.
 
@@ -68,7 +65,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @classmethod
     def _names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
+        return list(cls.defaults)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments, unchanged.
@@ -102,8 +99,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         return self._gpt is not None
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != defaults[k].default]
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != self.defaults[k]]
         return f"MicroGPT({', '.join(changed)})"
 
     # ---- training ----
@@ -279,13 +275,13 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
                 self._known = frozenset(self._session.documents)
             else:
                 data = self._to_checkpoint().data
-                self._known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+                self._known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         return self._known
 
     # ---- scoring ----
 
     def score_samples(self, X: Iterable[str]) -> list[float]:
-        """The log-probability of each string in nats, end mark included.
+        """The log-probability of each string in nats, end token included.
 
         Raises DataError for a character outside the alphabet.
         """
@@ -307,7 +303,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @property
     def classes_(self) -> list[str]:
-        """The possible next tokens: the characters of the alphabet, then "" for the end mark."""
+        """The possible next tokens: the characters of the alphabet, then "" for the end token."""
         return [*self.tokenizer_.alphabet, ""]
 
     def predict_proba(self, X: str | Iterable[str]) -> list[float] | list[list[float]]:

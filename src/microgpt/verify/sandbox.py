@@ -19,7 +19,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 CAGE = Path(__file__).with_name("cage.py")
 EVERY_GUARD = ("files", "network", "processes")
@@ -126,15 +126,7 @@ def run(
     }
     started = time.monotonic()
     inherited = (status_write, record[1]) if record else (status_write,)
-    cage = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CAGE), json.dumps(settings), "--", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=inherited,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    cage = _start(command, settings, inherited)
     for descriptor in inherited:
         os.close(descriptor)
     assert cage.stdin and cage.stdout and cage.stderr
@@ -155,6 +147,21 @@ def run(
     for stream in streams.values():
         stream.close()
     return _outcome(received, over, time.monotonic() - started)
+
+
+def _start(
+    command: Sequence[str], settings: Mapping[str, object], inherited: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    """The cage, with these descriptors open in it besides the standard three."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(CAGE), json.dumps(settings), "--", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=inherited,
+        env=cast("dict[str, str]", settings["environment"]),
+        start_new_session=True,
+    )
 
 
 def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Outcome:
