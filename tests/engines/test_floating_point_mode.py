@@ -79,17 +79,21 @@ from microgpt import _native
 def flat(x):
     return array("d", [x]) if isinstance(x, (int, float)) else sum(map(flat, x), array("d"))
 
+def state(engine):
+    now = engine.state()
+    return now.parameters, now.m, now.v, now.step
+
 def everything(name, mode, **options):
     started = session(name)
     losses = [step.loss for block in started.run(lambda: False) for step in block]
     engine = engine_class(name)(CONFIG, 4, State(*GIVEN[:3], 5), **options)
     modes = [mode()]
     never = lambda: modes.append(mode()) and False
-    results = [losses, *vars(started.engine.state()).values(), *vars(engine.state()).values()]
+    results = [losses, *state(started.engine), *state(engine)]
     results += [*engine.gradients(BATCHES[0], never)]
     results += [engine.log_probabilities(BATCHES[0], never), *engine.trace(BATCHES[1][0], never)]
     results += [*engine.generate(5, GIVEN[3], [3], 0.7, 3, 0.9, never)]
-    results += [engine.steps(BATCHES, RATES, never).losses, *vars(engine.state()).values()]
+    results += [engine.steps(BATCHES, RATES, never).losses, *state(engine)]
     try:
         engine.steps(BATCHES, RATES, lambda: modes.append(mode()) or 1 / 0)
     except ZeroDivisionError:
