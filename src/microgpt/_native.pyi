@@ -13,6 +13,12 @@ class About(TypedDict):
 
 def about() -> About: ...
 
+class StandardArithmetic:
+    """A context manager: in this thread, results are rounded to nearest, subnormals are kept."""
+
+    def __enter__(self) -> StandardArithmetic: ...
+    def __exit__(self, *exception: object) -> None: ...
+
 class Engine:
     """What both classes offer. The arrays are float64 of the right length, or TypeError."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import operator
 import os
+import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, dataclass_transform
 
 from .errors import ConfigError, quote
@@ -329,6 +330,42 @@ def instruction_set(available: Sequence[str]) -> str:
             fix=f"one of {', '.join(available)}, or none",
         )
     return wanted
+
+
+def standard_arithmetic() -> AbstractContextManager[object]:
+    """A context in which Python computes with the standard floating-point mode, in this thread.
+
+    Other libraries may change that mode when they are loaded: those built with -ffast-math make
+    the processor treat subnormal numbers (below 2.2e-308) as zeros, and some change the rounding.
+    The compiled module sets the standard mode until the end of the context. Without the compiled
+    module, a changed mode is a ConfigError.
+
+    >>> with standard_arithmetic():
+    ...     sys.float_info.min / 2 > 0
+    True
+    """
+    if _arithmetic_is_standard():
+        return nullcontext()
+    with suppress(ImportError):
+        from . import _native
+
+        with _native.StandardArithmetic():
+            restored = _arithmetic_is_standard()
+        if restored:
+            return _native.StandardArithmetic()
+    raise ConfigError(
+        "another library has changed how this thread rounds floating-point numbers: "
+        "the results would differ from the reference",
+        where="floating-point mode of the processor, in this thread",
+        fix="install the compiled engines, which are not affected, or work in a process that does "
+        "not load that library (it was probably built with -ffast-math)",
+    )
+
+
+def _arithmetic_is_standard() -> bool:
+    """Whether subnormal numbers exist, and ties are rounded to even numbers."""
+    smallest, tie = sys.float_info.min, sys.float_info.epsilon / 2
+    return smallest / 2 != 0.0 and 1.0 + tie == 1.0 == 1.0 - tie / 2
 
 
 def _shown(value: object) -> str:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
-from .config import Config
+from .config import Config, standard_arithmetic
 from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
 from .errors import ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
@@ -79,7 +79,9 @@ class Session:
         draws.shuffle(source.documents)
         self = cls(config, source.documents, data, tokenizer, draws)
         shapes = config.shapes(tokenizer.vocab_size).values()
-        state = State.initial(draws.weights(shapes, config.init_std, stop))
+        with standard_arithmetic():
+            weights = draws.weights(shapes, config.init_std, stop)
+        state = State.initial(weights)
         kind = engine_class(engine, config)
         self.engine = _engine(kind, config, tokenizer, state, threads, instruction_set)
         return self
@@ -205,7 +207,8 @@ class Session:
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
         documents = [self.batch(step) for step in steps]
         batches = [self._tokens(step, batch) for step, batch in zip(steps, documents)]
-        rates = [learning_rate_at(step, self.config) for step in steps]
+        with standard_arithmetic():
+            rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
         if len(losses) > len(batches) or (end == "done") != (len(losses) == len(batches)):
             raise MissingPartError(

@@ -1,5 +1,5 @@
 // The module microgpt._native: the engines as Python sees them. Checks what comes in, releases the
-// interpreter, copies results out. Does no arithmetic.
+// interpreter, sets the floating-point mode, copies results out. Does no arithmetic.
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -156,15 +156,17 @@ protected:
         const Index updates = whole_number(step);
         if (updates < 0) refuse("step must be at least 0");
         if (updates > Index{1} << 53) refuse("step must be at most 2^53");
+        const FloatingPointMode standard(standard_mode);
         engine_ = make(config, shape_, State{parameters.data(), m.data(), v.data(), updates});
     }
 
 private:
-    // Runs `work` without the interpreter, alone in the engine.
+    // Runs `work` without the interpreter, alone in the engine, in the standard mode.
     template <typename Work>
     void run(nb::object stop, Work work) {
         const bool asks = !stop.is_none();
-        StopQuestion question(std::move(stop));
+        const FloatingPointMode standard(standard_mode);
+        StopQuestion question(std::move(stop), standard.after());
         {
             const nb::gil_scoped_release released;
             const Turnstile::Pass pass(turnstile_);
@@ -201,9 +203,15 @@ public:
               return std::make_unique<fast::Engine>(model..., threads, isa);
           }) {}
 };
+
+double fast_peak(const std::string& isa) {
+    const FloatingPointMode standard(standard_mode);
+    return fast::peak(isa);
+}
 #endif
 
 nb::dict about() {
+    const FloatingPointMode standard(standard_mode);
     nb::dict result;
     result["isa"] = instruction_sets().front();
     result["libm"] = exact::vector_libm() ? "vector" : "system";
@@ -211,9 +219,27 @@ nb::dict about() {
     return result;
 }
 
+// The standard floating-point mode, for arithmetic in Python: a context manager.
+class StandardArithmetic {
+public:
+    StandardArithmetic& enter() {
+        mode_.emplace(standard_mode);
+        return *this;
+    }
+    void leave(const nb::args&) { mode_.reset(); }
+
+private:
+    std::optional<FloatingPointMode> mode_;
+};
+
 void bind(nb::module_& m) {
     m.def("about", &about,
           "isa and libm in use, and all instruction sets that run here, best first.");
+    nb::class_<StandardArithmetic>(m, "StandardArithmetic",
+                                   "A context manager: rounds to nearest, keeps subnormal numbers.")
+        .def(nb::init<>())
+        .def("__enter__", &StandardArithmetic::enter, nb::rv_policy::reference)
+        .def("__exit__", &StandardArithmetic::leave);
     const auto numbers = [](const char* name) { return nb::arg(name).noconvert(); };
     nb::class_<Model>(m, "Engine", "One model; see microgpt.engines.")
         .def("steps", &Model::steps, nb::arg("batches"), nb::arg("learning_rates"), nb::arg("stop"))
@@ -237,7 +263,7 @@ void bind(nb::module_& m) {
                       int, const std::string&>(),
              nb::arg("config"), nb::arg("vocab_size"), numbers("parameters"), numbers("m"),
              numbers("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"));
-    m.def("fast_peak", &fast::peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
+    m.def("fast_peak", &fast_peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
           "float32 operations a second of one core with that instruction set, from registers.");
 #endif
 }

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "engine.hpp"
+#include "floating_point.hpp"
 
 namespace microgpt {
 
@@ -145,11 +146,12 @@ private:
 
 // ---- The stop question --------------------------------------------------------------------------
 
-// Asks a Python callable, and holds the interpreter for that. An exception in it counts as a yes
-// and is raised again when the engine has returned.
+// Asks a Python callable, and holds the interpreter for that, in the caller's floating-point mode.
+// An exception in it counts as a yes and is raised again when the engine has returned.
 class StopQuestion {
 public:
-    explicit StopQuestion(nb::object callable) : callable_(std::move(callable)) {}
+    StopQuestion(nb::object callable, FloatingPointWord mode)
+        : callable_(std::move(callable)), mode_(mode) {}
     static bool ask(void* self) { return static_cast<StopQuestion*>(self)->ask_python(); }
     void raise_if_failed() const {
         if (error_) std::rethrow_exception(error_);
@@ -158,6 +160,7 @@ public:
 private:
     bool ask_python() {
         const nb::gil_scoped_acquire interpreter;
+        const FloatingPointMode callers(mode_);
         try {
             return nb::cast<bool>(nb::bool_(callable_()));
         } catch (...) {
@@ -166,6 +169,7 @@ private:
         }
     }
     nb::object callable_;
+    const FloatingPointWord mode_;
     std::exception_ptr error_;
 };
 

@@ -521,3 +521,50 @@ def test_python_threads_may_share_an_engine() -> None:
     for worker in workers:
         worker.join()
     assert results == [alone] * 8
+
+
+SMALLEST = 2.0**-126  # normal number of float32
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_kernels_take_subnormal_numbers_for_zeros_on_every_thread(isa: str) -> None:
+    config = Config(n_layer=2, n_embd=32, n_head=4, block_size=12, batch_size=300)
+    state, batches = state_for(config, 9, 5), [batch_for(config, 9, 5, 14)] * 2
+    count = len(state.parameters)
+    tiny = array("d", array("f", [(1e-45, -1e-40, 1e-38, -3e-39)[k % 4] for k in range(count)]))
+    zeros = array("d", [math.copysign(0.0, x) for x in tiny])
+    weights = [
+        array("d", [small[k] if k % 7 == 0 else w for k, w in enumerate(state.parameters)])
+        for small in (tiny, zeros)
+    ]
+    squares = array("d", map(abs, tiny))
+    subnormal = State(weights[0], tiny, squares)
+    flushed = State(weights[1], zeros, array("d", bytes(8 * count)))
+    seen = set()
+    for start in (subnormal, flushed):
+        for threads in (1, 2, 4):
+            engine = FastEngine(config, 9, start, threads=threads, isa=isa)
+            assert engine.state() == start  # as it was given, subnormal numbers too
+            gradients = engine.gradients(batches[0], never)
+            scores = engine.log_probabilities(batches[0], never)
+            run, after = engine.steps(batches, [0.01] * 2, never), engine.state()
+            numbers = (*after.parameters, *after.m, *after.v, *gradients[1])
+            assert all(x == 0.0 or abs(x) >= SMALLEST for x in numbers)
+            seen.add((hash_of(after), *run.losses, gradients[0], *map(tuple, scores)))
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_a_gradient_whose_square_is_flushed_moves_a_weight_by_no_more_than_the_rate(
+    isa: str,
+) -> None:
+    config = Config(n_embd=16, n_head=4, block_size=6, batch_size=1, eps_adam=1e-300)
+    for exponent in range(-80, -50, 2):
+        state = state_for(config, 6, 1)
+        output = 16 * (6 + 6)  # lm_head: all other gradients are as small as it is
+        for k in range(output, output + 16 * 6):
+            state.parameters[k] *= 2.0**exponent
+        engine = FastEngine(config, 6, state, isa=isa)
+        assert engine.steps([[[5, 1, 2, 5]]], [0.01], never).end == "done"
+        moved = zip(engine.state().parameters, state.parameters)
+        assert max(abs(a - b) for a, b in moved) <= 0.0101

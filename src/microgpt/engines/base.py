@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, ClassVar
 
-from ..config import Config
+from ..config import Config, standard_arithmetic
 from ..errors import StoppedError
 from .contract import Generated, Run, State, Stop, Tokens, Trace, cannot_train
 
@@ -176,10 +176,13 @@ class PythonEngine(ABC):
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
-        """One thread at a time. The thread inside may not come back from its own stop()."""
+        """One thread at a time, in the standard floating-point mode (ConfigError: see `config`).
+
+        The thread inside may not come back from its own stop().
+        """
         if self._inside == threading.get_ident():
             raise RuntimeError("stop() must not call the engine that asks it")
-        with self._lock:
+        with standard_arithmetic(), self._lock:
             self._inside = threading.get_ident()
             try:
                 yield

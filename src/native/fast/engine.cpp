@@ -299,8 +299,9 @@ void Engine::update(double rate, int threads, Stop& stop) {
     Update u{};
     u.beta1 = static_cast<float>(config_.beta1), u.beta2 = static_cast<float>(config_.beta2);
     u.rate = static_cast<float>(rate * correction2 / correction1);
-    u.eps = std::max(static_cast<float>(config_.eps_adam * correction2),
-                     1e-37f);  // 0 / 0 where all gradients were zero
+    // At least 2^-63, the square root of the smallest v that is not flushed to zero: where v is
+    // zero the quotient stays small.
+    u.eps = std::max(static_cast<float>(config_.eps_adam * correction2), 0x1p-63f);
     u.keep = static_cast<float>(1.0 - rate * config_.weight_decay);
     const int sections = static_cast<int>(sections_.size());
     in_parallel(

@@ -3,6 +3,10 @@
 // to it. Knows no Python, reads no files, draws no random numbers. An instruction set's kernels are
 // chosen when a model is made; weights and losses do not depend on the number of threads, but do
 // (in the last bits) on the instruction set.
+//
+// Kernels take subnormal numbers, float32 below 2^-126, for zeros, in what they read and in what
+// they compute. Moments of units without a gradient decay into that range and stay there, and
+// processors take many times longer for them. State goes in and out as it is.
 #pragma once
 
 #include <atomic>
@@ -12,6 +16,7 @@
 #include <vector>
 
 #include "../engine.hpp"
+#include "../floating_point.hpp"
 #include "../memory.hpp"
 #include "arena.hpp"
 #include "layout.hpp"
@@ -117,7 +122,7 @@ private:
 };
 
 // work(item, thread, ticker) for all items; false when it was stopped meanwhile. Thread 0 is the
-// caller's: only it asks whether to stop.
+// caller's: only it asks whether to stop. All kernels run here, and in flushing_mode.
 template <class Work>
 bool Engine::in_parallel(int items, int threads, Stop& stop, Work work) {
     const auto main_asks = [](void* context) { return static_cast<Stop*>(context)->now(); };
@@ -130,6 +135,7 @@ bool Engine::in_parallel(int items, int threads, Stop& stop, Work work) {
         work(item, thread, ticker);
         if (!thread) stop.left = ticker.left;
     };
+    const FloatingPointMode flushing(flushing_mode, standard_mode);  // helpers set their own
     if (threads > 1) {
         pool_->run(items, do_item, [&] { stop.now(); });
     } else {

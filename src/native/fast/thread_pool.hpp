@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "../floating_point.hpp"
+
 namespace microgpt::fast {
 
 class ThreadPool {
@@ -64,6 +66,7 @@ private:
     }
 
     void help(int thread) {
+        const FloatingPointMode flushing(flushing_mode);  // a new thread may have any mode
         for (unsigned seen = 0;;) {
             const auto new_work = [&] {
                 return generation_.load(std::memory_order_acquire) != seen;
