@@ -19,8 +19,6 @@ namespace microgpt {
 
 namespace {
 
-bool never(void*) { return false; }
-
 nb::bytes bytes_of(const std::vector<double>& numbers) {
     return nb::bytes(reinterpret_cast<const char*>(numbers.data()),
                      numbers.size() * sizeof(double));
@@ -41,18 +39,26 @@ void check_sampling(const Sampling& sampling, const Numbers& coins) {
 class Model {
 public:
     nb::tuple steps(nb::handle batches, nb::handle rates, nb::object stop) {
-        DocumentList documents(shape_);
-        std::vector<Index> sizes;
-        for_each_item(batches,
-                      [&](nb::handle batch) { sizes.push_back(documents.add_batch(batch)); });
+        const Presence present;
+        const auto check_rates = [](Index batch_count, Index rate_count) {
+            if (rate_count != batch_count)
+                refuse(std::to_string(batch_count) + " batches need " +
+                       std::to_string(batch_count) + " learning rates, not " +
+                       std::to_string(rate_count));
+        };
+        check_rates(length_of(batches), length_of(rates));
         std::vector<double> learning_rates;
         for_each_item(rates, [&](nb::handle rate) {
             learning_rates.push_back(real_number(rate));
             if (!std::isfinite(learning_rates.back())) refuse("a learning rate must be finite");
         });
-        if (learning_rates.size() != sizes.size())
-            refuse(std::to_string(sizes.size()) + " batches need " + std::to_string(sizes.size()) +
-                   " learning rates, not " + std::to_string(learning_rates.size()));
+        DocumentList documents(shape_);
+        std::vector<Index> sizes;
+        for_each_item(batches,
+                      [&](nb::handle batch) { sizes.push_back(documents.add_batch(batch)); });
+        // They may have changed while they were read.
+        check_rates(static_cast<Index>(sizes.size()), static_cast<Index>(learning_rates.size()));
+        if (sizes.empty()) stop = nb::none();  // nothing to ask about
         std::vector<double> losses(sizes.size());
         End end = End::done;
         Index done = 0;
@@ -66,6 +72,7 @@ public:
     }
 
     std::optional<double> gradients(nb::handle batch, const WritableNumbers& out, nb::object stop) {
+        const Presence present;
         check_length(out.size(), shape_.parameters, "out");
         DocumentList documents(shape_);
         documents.add_batch(batch);
@@ -76,24 +83,29 @@ public:
         return loss;
     }
 
-    std::vector<std::vector<double>> log_probabilities(nb::handle documents, nb::object stop) {
+    nb::object log_probabilities(nb::handle documents, nb::object stop) {
+        const Presence present;
         DocumentList list(shape_);
         list.add_all(documents);
+        if (!list.count()) stop = nb::none();  // nothing to ask about
         std::vector<double> numbers(list.predictions());
         Index done = 0;
         run(std::move(stop), [&](Stop& question) {
             done = engine_->log_probabilities(list.view(), numbers.data(), question);
         });
+        for (double& number : numbers)  // as the logarithm of a probability that is no number
+            if (std::isnan(number)) number = -HUGE_VAL;
         std::vector<std::vector<double>> result;
         const double* next = numbers.data();
         for (Index i = 0; i < done; i++) {
             result.emplace_back(next, next + list.view().length(i) - 1);
             next += list.view().length(i) - 1;
         }
-        return result;
+        return nb::cast(result);
     }
 
     std::optional<nb::tuple> trace(nb::handle document, nb::object stop) {
+        const Presence present;
         DocumentList list(shape_);
         list.add(document);
         const Index n = list.view().length(0) - 1;
@@ -111,10 +123,11 @@ public:
 
     nb::tuple generate(nb::handle count, const Numbers& coins, nb::handle start, double temperature,
                        nb::handle top_k, double top_p, nb::object stop) {
-        const Sampling sampling{temperature, whole_number(top_k), top_p};
-        check_sampling(sampling, coins);
+        const Presence present;
         const Index documents = whole_number(count);
         if (documents < 0) refuse("count must be at least 0");
+        const Sampling sampling{temperature, whole_number(top_k), top_p};
+        check_sampling(sampling, coins);
         DocumentList list(shape_);
         list.add_start(start);
         const Documents view = list.view();
@@ -129,6 +142,7 @@ public:
     // Fills the arrays with weights and moments; returns the step count.
     Index copy_state(const WritableNumbers& parameters, const WritableNumbers& m,
                      const WritableNumbers& v) {
+        const Presence present;
         check_length(parameters.size(), shape_.parameters, "parameters");
         check_length(m.size(), shape_.parameters, "m");
         check_length(v.size(), shape_.parameters, "v");
@@ -143,21 +157,29 @@ public:
 
     const char* instruction_set() const { return engine_->instruction_set(); }
 
-protected:
+    // What every engine is made of, read and checked.
+    struct Parts {
+        Parts(nb::handle config_object, Index vocab_size, const Numbers& parameters,
+              const Numbers& m, const Numbers& v, nb::handle step)
+            : config(config_of(config_object)), shape(Shape::of(config, vocab_size)) {
+            check_length(parameters.size(), shape.parameters, "parameters");
+            check_length(m.size(), shape.parameters, "m");
+            check_length(v.size(), shape.parameters, "v");
+            const Index updates = whole_number(step);
+            if (updates < 0) refuse("step must be at least 0");
+            if (updates > Index{1} << 53) refuse("step must be at most 2^53");
+            state = State{parameters.data(), m.data(), v.data(), updates};
+        }
+        Config config;
+        Shape shape;
+        State state{};
+    };
+
     // make(config, shape, state): the engine.
     template <typename Make>
-    Model(nb::handle config_object, Index vocab_size, const Numbers& parameters, const Numbers& m,
-          const Numbers& v, nb::handle step, Make make) {
-        const Config config = config_of(config_object);
-        shape_ = Shape::of(config, vocab_size);
-        check_length(parameters.size(), shape_.parameters, "parameters");
-        check_length(m.size(), shape_.parameters, "m");
-        check_length(v.size(), shape_.parameters, "v");
-        const Index updates = whole_number(step);
-        if (updates < 0) refuse("step must be at least 0");
-        if (updates > Index{1} << 53) refuse("step must be at most 2^53");
+    Model(const Parts& parts, Make make) : shape_(parts.shape) {
         const FloatingPointMode standard(standard_mode);
-        engine_ = make(config, shape_, State{parameters.data(), m.data(), v.data(), updates});
+        engine_ = make(parts.config, parts.shape, parts.state);
     }
 
 private:
@@ -167,15 +189,14 @@ private:
         const bool asks = !stop.is_none();
         const FloatingPointMode standard(standard_mode);
         StopQuestion question(std::move(stop), standard.after());
-        {
-            const nb::gil_scoped_release released;
+        without_interpreter([&] {
             const Turnstile::Pass pass(turnstile_);
-            Stop poll(asks ? StopQuestion::ask : never, &question);
+            Stop poll(asks ? StopQuestion::ask : StopQuestion::never, &question);
             try {
                 work(poll);
             } catch (const Stopped&) {  // where nothing is finished
             }
-        }
+        });
         question.raise_if_failed();
     }
 
@@ -184,29 +205,64 @@ private:
     Turnstile turnstile_;
 };
 
+constexpr const char* once = "an engine is made once: make another";
+
+// Takes all arguments that __init__ refuses. Among these is an object that has its engine.
+void refuse_again(nb::handle self, const nb::args&, const nb::kwargs&) {
+    if (nb::inst_ready(self)) throw std::runtime_error(once);
+    throw nb::next_overload();
+}
+
+// Makes a T in the Python object `self`, which has none yet. The arguments have been read: reading
+// runs Python code, which can make one meanwhile.
+template <typename T, typename... Arguments>
+void make_once(nb::pointer_and_handle<T> self, Arguments&&... arguments) {
+    if (nb::inst_ready(self.h)) throw std::runtime_error(once);
+    new (self.p) T(std::forward<Arguments>(arguments)...);
+}
+
 class Exact : public Model {
 public:
-    Exact(nb::handle config, Index vocab_size, const Numbers& parameters, const Numbers& m,
-          const Numbers& v, nb::handle step, const std::optional<std::string>& isa,
-          const std::optional<std::string>& libm)
-        : Model(config, vocab_size, parameters, m, v, step, [&](auto&&... model) {
-              return exact::make(model..., isa.value_or(""), libm.value_or(""));
-          }) {}
+    Exact(const Parts& parts, const std::string& isa, const std::string& libm)
+        : Model(parts, [&](auto&&... model) { return exact::make(model..., isa, libm); }) {}
+
+    static void init(nb::pointer_and_handle<Exact> self, nb::handle config, Index vocab_size,
+                     const Numbers& parameters, const Numbers& m, const Numbers& v, nb::handle step,
+                     const std::optional<std::string>& isa,
+                     const std::optional<std::string>& libm) {
+        const Presence present;
+        const Parts parts(config, vocab_size, parameters, m, v, step);
+        make_once(self, parts, isa.value_or(""), libm.value_or(""));
+    }
 };
 
 #ifdef MICROGPT_FAST
 class Fast : public Model {
 public:
-    Fast(nb::handle config, Index vocab_size, const Numbers& parameters, const Numbers& m,
-         const Numbers& v, nb::handle step, int threads, const std::string& isa)
-        : Model(config, vocab_size, parameters, m, v, step, [&](auto&&... model) {
+    Fast(const Parts& parts, int threads, const std::string& isa)
+        : Model(parts, [&](auto&&... model) {
               return std::make_unique<fast::Engine>(model..., threads, isa);
           }) {}
+
+    static void init(nb::pointer_and_handle<Fast> self, nb::handle config, Index vocab_size,
+                     const Numbers& parameters, const Numbers& m, const Numbers& v, nb::handle step,
+                     nb::handle threads, const std::string& isa) {
+        const Presence present;
+        const Parts parts(config, vocab_size, parameters, m, v, step);
+        const Index most = whole_number(threads);
+        if (most < 0 || most > 64) refuse("threads must be from 0 to 64");
+        make_once(self, parts, static_cast<int>(most), isa);
+    }
 };
 
 double fast_peak(const std::string& isa) {
-    const FloatingPointMode standard(standard_mode);
-    return fast::peak(isa);
+    const Presence present;
+    double result = 0.0;
+    without_interpreter([&] {
+        const FloatingPointMode standard(standard_mode);
+        result = fast::peak(isa);
+    });
+    return result;
 }
 #endif
 
@@ -232,6 +288,14 @@ private:
     std::optional<FloatingPointMode> mode_;
 };
 
+void follow_the_interpreter() {
+    Presence::begin();
+    nb::module_::import_("atexit").attr("register")(nb::cpp_function(&Presence::end));
+    const nb::module_ os = nb::module_::import_("os");
+    if (nb::hasattr(os, "register_at_fork"))
+        os.attr("register_at_fork")(nb::arg("after_in_child") = nb::cpp_function(&Presence::begin));
+}
+
 void bind(nb::module_& m) {
     m.def("about", &about,
           "isa and libm in use, and all instruction sets that run here, best first.");
@@ -252,18 +316,17 @@ void bind(nb::module_& m) {
              "Fills the arrays; returns the step count.")
         .def_prop_ro("instruction_set", &Model::instruction_set);
     nb::class_<Exact, Model>(m, "Exact", "In float64, bit for bit as the scalar engine.")
-        .def(nb::init<nb::handle, Index, const Numbers&, const Numbers&, const Numbers&, nb::handle,
-                      const std::optional<std::string>&, const std::optional<std::string>&>(),
-             nb::arg("config"), nb::arg("vocab_size"), numbers("parameters"), numbers("m"),
-             numbers("v"), nb::arg("step"), nb::kw_only(), nb::arg("isa") = nb::none(),
-             nb::arg("libm") = nb::none());
+        .def("__init__", &Exact::init, nb::arg("config"), nb::arg("vocab_size"),
+             numbers("parameters"), numbers("m"), numbers("v"), nb::arg("step"), nb::kw_only(),
+             nb::arg("isa") = nb::none(), nb::arg("libm") = nb::none())
+        .def("__init__", &refuse_again);
 #ifdef MICROGPT_FAST
     nb::class_<Fast, Model>(m, "Fast", "In float32, with threads.")
-        .def(nb::init<nb::handle, Index, const Numbers&, const Numbers&, const Numbers&, nb::handle,
-                      int, const std::string&>(),
-             nb::arg("config"), nb::arg("vocab_size"), numbers("parameters"), numbers("m"),
-             numbers("v"), nb::arg("step"), nb::arg("threads"), nb::arg("isa"));
-    m.def("fast_peak", &fast_peak, nb::arg("isa"), nb::call_guard<nb::gil_scoped_release>(),
+        .def("__init__", &Fast::init, nb::arg("config"), nb::arg("vocab_size"),
+             numbers("parameters"), numbers("m"), numbers("v"), nb::arg("step"), nb::arg("threads"),
+             nb::arg("isa"))
+        .def("__init__", &refuse_again);
+    m.def("fast_peak", &fast_peak, nb::arg("isa"),
           "float32 operations a second of one core with that instruction set, from registers.");
 #endif
 }
@@ -277,4 +340,5 @@ NB_MODULE(_native, m) {
     // An engine that a thread or a module global still holds when the interpreter ends is no leak.
     nanobind::set_leak_warnings(false);
     microgpt::bind(m);
+    microgpt::follow_the_interpreter();
 }

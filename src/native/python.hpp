@@ -5,6 +5,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <string>
@@ -13,10 +14,9 @@
 
 #include "engine.hpp"
 #include "floating_point.hpp"
+#include "interpreter.hpp"
 
 namespace microgpt {
-
-namespace nb = nanobind;
 
 using Numbers = nb::ndarray<const double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using WritableNumbers = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -25,19 +25,28 @@ using WritableNumbers = nb::ndarray<double, nb::ndim<1>, nb::c_contig, nb::devic
 
 // ---- Numbers ------------------------------------------------------------------------------------
 
-// An int; one that does not fit is the nearest that does. Anything else is a TypeError.
-inline Index whole_number(nb::handle item) {
+// An int; one that does not fit is the nearest that does, and *fits becomes false. Anything else is
+// a TypeError.
+inline Index whole_number(nb::handle item, bool* fits = nullptr) {
     int overflow = 0;
-    const long long number = PyLong_AsLongLongAndOverflow(item.ptr(), &overflow);
+    const long long number =
+        call_python([&] { return PyLong_AsLongLongAndOverflow(item.ptr(), &overflow); });
     if (number == -1 && PyErr_Occurred()) throw nb::python_error();
-    if (overflow) return overflow > 0 ? INT64_MAX : INT64_MIN;
-    return number;
+    if (!overflow) return number;
+    if (fits) *fits = false;
+    return overflow > 0 ? INT64_MAX : INT64_MIN;
 }
 
 inline double real_number(nb::handle item) {
-    const double number = PyFloat_AsDouble(item.ptr());
+    const double number = call_python([&] { return PyFloat_AsDouble(item.ptr()); });
     if (number == -1.0 && PyErr_Occurred()) throw nb::python_error();
     return number;
+}
+
+// A new reference, or the Python exception that stands for none.
+inline nb::object owned(PyObject* object) {
+    if (!object) throw nb::python_error();
+    return nb::steal(object);
 }
 
 inline void check_length(std::size_t length, Index expected, const char* what) {
@@ -48,8 +57,11 @@ inline void check_length(std::size_t length, Index expected, const char* what) {
 
 // The engines' part of a `microgpt.config.Config`: the one place where its fields are named.
 inline Config config_of(nb::handle config) {
-    const auto whole = [&](const char* name) { return whole_number(config.attr(name)); };
-    const auto real = [&](const char* name) { return real_number(config.attr(name)); };
+    const auto field = [&](const char* name) {
+        return owned(call_python([&] { return PyObject_GetAttrString(config.ptr(), name); }));
+    };
+    const auto whole = [&](const char* name) { return whole_number(field(name)); };
+    const auto real = [&](const char* name) { return real_number(field(name)); };
     Config c{};
     c.n_layer = whole("n_layer"), c.n_embd = whole("n_embd"), c.n_head = whole("n_head");
     c.block_size = whole("block_size");
@@ -61,24 +73,39 @@ inline Config config_of(nb::handle config) {
 
 // ---- Documents ----------------------------------------------------------------------------------
 
-// Calls f(item) for each item of a Python sequence; returns how many there were. A list may change
-// meanwhile: reading an item can run Python code.
+// Reading long sequences can be interrupted: looks for signals now and then.
+inline void look_at_signals() {
+    static thread_local unsigned items = 0;
+    if (++items % 1024 == 0 && call_python([] { return PyErr_CheckSignals(); }))
+        throw nb::python_error();
+}
+
+inline Index length_of(nb::handle sequence) {
+    const Py_ssize_t size = call_python([&] { return PySequence_Size(sequence.ptr()); });
+    if (size < 0) throw nb::python_error();
+    return size;
+}
+
+// Calls f(item) for the first `most` items of a Python sequence; returns how many there were. A
+// list may change meanwhile: reading an item can run Python code.
+template <typename F>
+Index for_each_item(nb::handle sequence, Index most, F f) {
+    const bool list = PyList_Check(sequence.ptr());
+    const Index size = std::min(most, list ? most : length_of(sequence));
+    Index i = 0;
+    for (; i < size && !(list && i >= PyList_Size(sequence.ptr())); i++) {
+        if (list) {
+            f(nb::borrow(PyList_GetItem(sequence.ptr(), i)));
+        } else {
+            f(owned(call_python([&] { return PySequence_GetItem(sequence.ptr(), i); })));
+        }
+        look_at_signals();
+    }
+    return i;
+}
 template <typename F>
 Index for_each_item(nb::handle sequence, F f) {
-    if (PyList_Check(sequence.ptr())) {
-        Index i = 0;
-        for (; i < PyList_Size(sequence.ptr()); i++)
-            f(nb::borrow(PyList_GetItem(sequence.ptr(), i)));
-        return i;
-    }
-    const Py_ssize_t size = PySequence_Size(sequence.ptr());
-    if (size < 0) throw nb::python_error();
-    for (Py_ssize_t i = 0; i < size; i++) {
-        nb::object item = nb::steal(PySequence_GetItem(sequence.ptr(), i));
-        if (!item.is_valid()) throw nb::python_error();
-        f(item);
-    }
-    return size;
+    return for_each_item(sequence, PY_SSIZE_T_MAX, f);
 }
 
 // Token ids of documents, flat and checked.
@@ -88,7 +115,7 @@ public:
 
     // A document, as far as the model looks: block_size + 1 tokens.
     void add(nb::handle document) {
-        if (add_tokens(document, shape_.block_size + 1) < 2)
+        if (length_of(document) < 2 || add_tokens(document, shape_.block_size + 1) < 2)
             refuse("a document needs at least two tokens");
     }
     void add_all(nb::handle documents) {
@@ -102,10 +129,13 @@ public:
         return count() - before;
     }
     void add_start(nb::handle start) {
-        const Index length = add_tokens(start, INT64_MAX);
-        if (length < 1 || length > shape_.block_size)
-            refuse("start must have 1 to " + std::to_string(shape_.block_size) + " tokens, not " +
-                   std::to_string(length));
+        const auto check = [&](Index length) {
+            if (length < 1 || length > shape_.block_size)
+                refuse("start must have 1 to " + std::to_string(shape_.block_size) +
+                       " tokens, not " + std::to_string(length));
+        };
+        check(length_of(start));
+        check(add_tokens(start, shape_.block_size + 1));  // it may have changed
     }
 
     Index count() const { return static_cast<Index>(starts_.size()) - 1; }
@@ -114,29 +144,18 @@ public:
     std::size_t predictions() const { return tokens_.size() - static_cast<std::size_t>(count()); }
 
 private:
-    Index add_tokens(nb::handle document, Index longest) {
-        Index length = 0;
-        for_each_item(document, [&](nb::handle item) {
-            if (length < longest) tokens_.push_back(token(item)), length++;
-        });
+    Index add_tokens(nb::handle document, Index most) {
+        const Index length =
+            for_each_item(document, most, [&](nb::handle item) { tokens_.push_back(token(item)); });
         starts_.push_back(static_cast<Index>(tokens_.size()));
         return length;
     }
     std::int32_t token(nb::handle item) const {
-        const Index id = whole_number(item);
+        bool fits = true;
+        const Index id = whole_number(item, &fits);
         if (id >= 0 && id < shape_.vocab_size) return static_cast<std::int32_t>(id);
-        refuse("token " + text_of(item, id) + " is outside the vocabulary of " +
-               std::to_string(shape_.vocab_size) + " tokens");
-    }
-    // Python's own digits where the number is too large for ours.
-    static std::string text_of(nb::handle item, Index id) {
-        if (id != INT64_MAX && id != INT64_MIN) return std::to_string(id);
-        const nb::object text = nb::steal(PyObject_Str(item.ptr()));
-        const char* characters =
-            text.is_valid() ? PyUnicode_AsUTF8AndSize(text.ptr(), nullptr) : nullptr;
-        if (characters) return characters;
-        PyErr_Clear();  // Python prints no number of thousands of digits
-        return "of thousands of digits";
+        refuse((fits ? "token " + std::to_string(id) : "a token") +
+               " is outside the vocabulary of " + std::to_string(shape_.vocab_size) + " tokens");
     }
 
     const Shape shape_;
@@ -152,21 +171,32 @@ class StopQuestion {
 public:
     StopQuestion(nb::object callable, FloatingPointWord mode)
         : callable_(std::move(callable)), mode_(mode) {}
-    static bool ask(void* self) { return static_cast<StopQuestion*>(self)->ask_python(); }
+    static bool ask(void* self) {
+        return never(nullptr) || static_cast<StopQuestion*>(self)->ask_python();
+    }
+    // For a caller who is not to be asked.
+    static bool never(void*) { return Presence::ending(); }
     void raise_if_failed() const {
         if (error_) std::rethrow_exception(error_);
     }
 
 private:
     bool ask_python() {
-        const nb::gil_scoped_acquire interpreter;
+        const PyGILState_STATE state = call_python([] { return PyGILState_Ensure(); });
+        const int answer = ask_callable();
+        if (answer < 0) error_ = std::make_exception_ptr(nb::python_error());
+        PyGILState_Release(state);
+        return answer != 0;
+    }
+    // -1: a Python exception.
+    int ask_callable() const {
         const FloatingPointMode callers(mode_);
-        try {
-            return nb::cast<bool>(nb::bool_(callable_()));
-        } catch (...) {
-            error_ = std::current_exception();
-            return true;
-        }
+        return call_python([&] {
+            PyObject* const answer = PyObject_CallNoArgs(callable_.ptr());
+            const int truth = answer ? PyObject_IsTrue(answer) : -1;
+            Py_XDECREF(answer);
+            return truth;
+        });
     }
     nb::object callable_;
     const FloatingPointWord mode_;

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from .. import _native
 from ..config import Config, instruction_set
 from . import Run, State, Stop, Tokens
-from .compiled import CompiledEngine
+from .compiled import CompiledEngine, check_threads
 from .contract import cannot_train
 
 
@@ -36,6 +36,7 @@ class ExactEngine(CompiledEngine):
         isa: str | None = None,
         libm: str | None = None,
     ) -> None:
+        check_threads(threads)
         native = _native.Exact(
             config,
             vocab_size,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from .. import _native
 from ..config import Config, instruction_set
 from . import State
-from .compiled import CompiledEngine
+from .compiled import CompiledEngine, check_threads
 
 if not hasattr(_native, "Fast"):
     raise ImportError("the compiled module was built without it")
@@ -33,6 +33,7 @@ class FastEngine(CompiledEngine):
     def __init__(
         self, config: Config, vocab_size: int, state: State, *, threads: int = 0, isa: str = ""
     ) -> None:
+        check_threads(threads)
         native = _native.Fast(
             config,
             vocab_size,
