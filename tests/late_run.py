@@ -1,8 +1,8 @@
-"""A run long enough for dead units: their moments become subnormal. Recorded from the scalar engine.
+"""A run long enough for the moments of dead units to become subnormal.
 
-    python tests/late_run.py        records tests/golden/late.json anew (some minutes)
+    python tests/late_run.py        records tests/golden/late.json from the scalar engine, 3 minutes
 
-In step 20,000 of this run 72 of 424 first moments and 56 second moments are subnormal. Each digest
+At step 20,000 of this run 72 of 424 first moments and 56 second moments are subnormal. Each digest
 is of the 1,000 losses up to that step, and of the parameters and both moments after it.
 """
 
