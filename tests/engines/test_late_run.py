@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import random
 from array import array
+from typing import Any
 
 import late_run
 import pytest
 from exact_support import WAYS, never
 
 from microgpt.config import Config
-from microgpt.engines import Engine, State
+from microgpt.engines import State
 from microgpt.engines.exact import ExactEngine
 from microgpt.engines.scalar import ScalarEngine
 
@@ -59,7 +60,7 @@ def test_tiny_moments_decay_as_in_the_scalar_engine(
     for at in range(4):  # weights so small that tiny moments move them
         weights[4 + at], m[4 + at] = (0.0, -0.0, 1e-250, -1e-300)[at], -SMALLEST
         weights[8 + at], m[8 + at] = (0.0, -0.0, 1e-250, -1e-300)[at], -0.0
-    engines: list[Engine] = [
+    engines: list[Any] = [
         ScalarEngine(config, 9, State(weights, m, v, 3)),
         ExactEngine(config, 9, State(weights, m, v, 3), isa=isa, libm=libm),
     ]
