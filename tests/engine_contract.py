@@ -25,11 +25,8 @@ VOCAB = 5
 BOS = VOCAB - 1
 SMALL = Config(n_embd=4, n_head=2, block_size=4)
 DEEP = Config(n_layer=2, n_embd=6, n_head=3, block_size=7, beta1=0.9, beta2=0.95, eps_adam=1e-6)
-DOCUMENTS = [
-    [4, 0, 1, 4],
-    [4, 2, 4],
-    [4, 3, 3, 0, 1, 2, 0, 1, 1, 4],
-]  # the last is longer than a block
+# The last is longer than a block.
+DOCUMENTS = [[4, 0, 1, 4], [4, 2, 4], [4, 3, 3, 0, 1, 2, 0, 1, 1, 4]]
 
 
 def never() -> bool:
@@ -182,7 +179,7 @@ def check_other_updates_are_scalars_or_refused(kind: Kind) -> None:
         config = Config(**(DEEP.to_dict() | changes))
         ours, theirs = model(kind, config), model(ScalarEngine, config)
         if not kind.supports(config):
-            with pytest.raises(ConfigError, match="trains without"):
+            with pytest.raises(ConfigError, match="cannot train with"):
                 ours.steps([DOCUMENTS], [0.01], never)
             assert_agree(
                 kind,
@@ -258,7 +255,7 @@ def check_threads_that_share_an_engine_take_turns(kind: Kind) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [([one] * 3, gradients) for one in expected]
+    assert results == [([generated] * 3, gradients) for generated in expected]
 
 
 # ---- Edges ---------------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ def check_tokens_past_the_block_are_not_looked_at(kind: Kind) -> None:
     assert engine.trace(long, never) == engine.trace(long[:size], never)
 
 
-def check_nothing_asked_is_nothing_done(kind: Kind) -> None:
+def check_empty_calls_give_empty_results(kind: Kind) -> None:
     engine = model(kind)
     assert engine.steps([], [], never) == ([], "done")
     assert engine.log_probabilities([], never) == []
@@ -409,8 +406,8 @@ def check_stopped_at_once_it_returns_what_is_finished(kind: Kind) -> None:
     assert bits(engine.state()) == before
 
 
-def check_stopped_later_it_stands_between_two_updates(kind: Kind) -> None:
-    """Long enough to be asked more than once; the same steps again give the same bits."""
+def check_stopped_later_it_is_between_two_updates(kind: Kind) -> None:
+    """`stop` is called several times in this run. Its steps, made again, give the same bits."""
     engine, batches = model(kind, DEEP), [DOCUMENTS * 4] * 4000
     asked = 0
 

@@ -58,6 +58,18 @@ class Data(NamedTuple):
         """The entry for these documents."""
         return cls(source.origin, source.fingerprint(), len(source.documents))
 
+    def require(self, source: Corpus, where: str, fix: str) -> None:
+        """Raise DataError unless these are the documents that the model was trained on."""
+        if source.fingerprint() == self.fingerprint:
+            return
+        here = len(source.documents)
+        why = f"{here:,} documents here, {self.documents:,} there"
+        if here == self.documents:
+            why = "the same number, but other ones or in another order"
+        raise DataError(
+            f"these are not the documents the model was trained on: {why}", where=where, fix=fix
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The entry as it is in a model file."""
         return {**self._asdict(), "origin": self.origin._asdict()}

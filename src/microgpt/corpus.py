@@ -83,7 +83,7 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
             name = "standard input" if source == "-" else source
             text = decode(_standard_input() if source == "-" else files.read(source), name)
             documents += read_documents(text) if column is None else _column(text, column, name)
-    return _finished(documents, origin)
+    return _checked(documents, origin)
 
 
 def read_documents(text: str) -> list[str]:
@@ -124,7 +124,7 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
         documents.append(one_line(item))
-    return _finished([document for document in documents if document], Origin((PYTHON,)))
+    return _checked([document for document in documents if document], Origin((PYTHON,)))
 
 
 def one_line(text: str) -> str:
@@ -133,8 +133,8 @@ def one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
 
 
-# Byte order marks of other encodings. UTF-32 comes first: one of its marks begins with one of
-# UTF-16.
+# Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark begins
+# with that of UTF-16.
 _MARKS = {
     BOM_UTF32_LE: "UTF-32",
     BOM_UTF32_BE: "UTF-32",
@@ -220,27 +220,28 @@ def _no_column(column: str, place: str, columns: list[str]) -> None:
     )
 
 
-_GIVE = "name the dataset: sample --novel FILE, verify --data FILE"
+_NAME_DATASET = "name the dataset: sample --novel FILE, verify --data FILE"
 
 
-def again(origin: Origin, fingerprint: str) -> Corpus:
-    """Read documents once more from where they were read before.
+def read_again(origin: Origin, fingerprint: str) -> Corpus:
+    """The documents, read once more from where they were read before.
 
     Raises DataError if they have changed or cannot be read twice, InputError if they are gone.
     """
     if not origin.repeatable:
         raise DataError(
-            "the model file does not contain the documents it was trained on", fix=_GIVE
+            "the model file does not contain the documents it was trained on", fix=_NAME_DATASET
         )
     source = read(origin.sources, origin.column, origin.dedupe)
     if source.fingerprint() != fingerprint:
         raise DataError(
-            "the dataset the model was trained on has changed", where=str(origin), fix=_GIVE
+            "the dataset the model was trained on has changed", where=str(origin), fix=_NAME_DATASET
         )
     return source
 
 
-def _finished(documents: list[str], origin: Origin) -> Corpus:
+def _checked(documents: list[str], origin: Origin) -> Corpus:
+    """The dataset of these documents, deduplicated if `origin` says so. Raises DataError."""
     if origin.dedupe:
         documents = list(dict.fromkeys(documents))
     if not documents:

@@ -31,8 +31,8 @@ _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"
 _TYPES_MARK = "/** A microgpt model. "
 _PAGE_ONLY = ("step", "rng_state", "has_list", "lists")  # a module does not have these
-# JavaScript's log probability of a document may differ by this: in nats, or relative to it where
-# it is above 1. Measured on names: 4e-15.
+# The log-probability of a document in JavaScript may differ by this from the engine's: in nats, or
+# relative to it where it is above 1. Measured on names: 4e-15.
 CLOSE = 1e-12
 
 
@@ -45,7 +45,6 @@ class Format:
     """
 
     suffix: str
-    says: str
     files: Callable[[checkpoint.Checkpoint, list[str]], dict[str, str]]
     check: Callable[[checkpoint.Checkpoint, str], tuple[float, str]]
 
@@ -220,14 +219,12 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     pairs = zip(json.loads(done.stdout), expected, strict=True)
     return max(
         0.0 if a == b else abs(a - b) / max(1.0, abs(b)) for a, b in pairs
-    ), "log probabilities, in node"
+    ), "log-probabilities, in node"
 
 
 FORMATS = {
-    "html": Format(
-        ".html", "a page with the model and its dataset, for use offline", to_html, check_html
-    ),
-    "js": Format(".js", "an ES module with types: sample, score, next", to_js, check_js),
+    "html": Format(".html", to_html, check_html),
+    "js": Format(".js", to_js, check_js),
 }
 
 
@@ -273,7 +270,7 @@ export declare function sample(options?: {
   seed?: number | bigint;
 }): string[];
 /**
- * The log probability of a text in nats, its end included. A text longer than the block is cut.
+ * The log-probability of a text in nats, its end included. A text longer than the block is cut.
  * Throws RangeError for a character outside the alphabet.
  */
 export declare function score(text: string): number;

@@ -275,13 +275,13 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
                 self._known = frozenset(self._session.documents)
             else:
                 data = self._to_checkpoint().data
-                self._known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+                self._known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         return self._known
 
     # ---- scoring ----
 
     def score_samples(self, X: Iterable[str]) -> list[float]:
-        """The log-probability of each string in nats, end mark included.
+        """The log-probability of each string in nats, end token included.
 
         Raises DataError for a character outside the alphabet.
         """
@@ -303,7 +303,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @property
     def classes_(self) -> list[str]:
-        """The possible next tokens: the characters of the alphabet, then "" for the end mark."""
+        """The possible next tokens: the characters of the alphabet, then "" for the end token."""
         return [*self.tokenizer_.alphabet, ""]
 
     def predict_proba(self, X: str | Iterable[str]) -> list[float] | list[list[float]]:

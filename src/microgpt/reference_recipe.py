@@ -187,7 +187,7 @@ def main(path="input.txt", settings=GOOD, num_steps=1600, seed=42):
     pieces = [reference.encode(document, alphabet) for document in documents]
     if config.windows:
         pieces = [piece for tokens in pieces for piece in windows(tokens, block_size)]
-        random.Random(seed).shuffle(pieces)  # neighbours would be too much alike
+        random.Random(seed).shuffle(pieces)  # neighbors would be too much alike
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     for step in range(num_steps):
         losses = []

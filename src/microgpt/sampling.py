@@ -16,8 +16,8 @@ from .errors import ConfigError, quote
 from .gpt import GPT
 from .randomness import Draws
 
-TRIES = 200  # strings generated, at most, for each one requested,
-LEAST_TRIES = 2_000  # but never fewer than this for all together
+TRIES = 200  # at most this many strings are generated for each one requested,
+LEAST_TRIES = 2_000  # or this many in all, if that is more
 LONGEST = 1_000  # characters of a sample from a model trained with windows: no block ends it
 
 
@@ -78,7 +78,7 @@ def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> It
     Without filters these are the strings that the reference generates from the same random numbers.
 
     A model trained with windows continues past its block, piece by piece, as it does in scoring. It
-    ends at the end mark, or at LONGEST characters (or block_size or min_len, if that is larger).
+    ends at the end token, or at LONGEST characters (or block_size or min_len, if that is larger).
     """
     checked("n", count)
     config, tokenizer = gpt.config, gpt.tokenizer
@@ -109,14 +109,14 @@ def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> It
 def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
     if prefix >= longest:
         raise ConfigError(
-            f"the prefix has {prefix:,} characters, and the model makes at most {longest:,}",
+            f"the prefix has {prefix:,} characters, and the model generates at most {longest:,}",
             where=f"option prefix {quote(wanted.prefix)}",
             fix=f"at most {longest - 1} characters",
         )
     if wanted.min_len > longest:
         raise ConfigError(
-            f"min_len is {wanted.min_len:,}, but the model makes at most {longest:,} characters, "
-            f"its block",
+            f"min_len is {wanted.min_len:,}, "
+            f"but the model generates at most {longest:,} characters, its block",
             where="option min_len",
             fix=f"min_len {longest} or less, or a model with a larger block_size",
         )
@@ -139,7 +139,7 @@ class _Source:
     def draw(self, count: int) -> list[list[int]]:
         """Up to `count` documents, without BOS: one at a time if they may exceed the block.
 
-        None when stopped.
+        An empty list when stopped.
         """
         block_size = self.gpt.config.block_size
         if self.longest <= block_size:

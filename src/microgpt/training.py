@@ -13,15 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from . import corpus
 from .checkpoint import Checkpoint, Data
 from .config import Config
-from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
-from .errors import (
-    CheckpointError,
-    ConfigError,
-    DataError,
-    DivergedError,
-    MissingPartError,
-    quote,
-)
+from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
+from .errors import CheckpointError, ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .made_by import FACT_LIMIT, THEN, MadeBy, depends_on, is_fact
 from .randomness import Draws
@@ -134,14 +127,7 @@ class Session:
         cls, checkpoint: Checkpoint, source: corpus.Corpus, kind: type[Engine], threads: int
     ) -> Session:
         config, data = checkpoint.config, checkpoint.data
-        if source.fingerprint() != data.fingerprint:
-            raise DataError(
-                f"these are not the documents the model was trained on: "
-                f"{len(source.documents):,} documents here, {data.documents:,} there, "
-                f"or other ones",
-                where=str(source.origin),
-                fix=f"resume with {data.origin}",
-            )
+        data.require(source, where=str(source.origin), fix=f"resume with {data.origin}")
         Draws(config.seed).shuffle(source.documents)
         self = cls(config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
         self.engine = _engine(kind, config, checkpoint.tokenizer, checkpoint.state, threads)
@@ -256,7 +242,7 @@ def _guessed_engine(checkpoint: Checkpoint, engine: str) -> type[Engine]:
 
     Such a file does not say which engine trained it, so its numbers tell.
     """
-    config, guess = checkpoint.config, trained_by(checkpoint.state)
+    config, guess = checkpoint.config, guessed_engine(checkpoint.state)
     kind = engine_class(guess if engine == AUTO else engine, config)
     if checkpoint.state.step and engine not in (AUTO, guess):
         same_bits = guess == AUTO and kind.bound == 0.0
@@ -340,7 +326,7 @@ def _engine(
 
 
 def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
-    """The pieces of all documents, shuffled: neighbouring pieces are too similar for one batch."""
+    """The pieces of all documents, shuffled: neighboring pieces are too similar for one batch."""
     windows = [
         window for document in documents for window in corpus.windows(document, config.block_size)
     ]
@@ -349,7 +335,7 @@ def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:
-    """The block size as a number: "auto" fits the longest document and its end mark.
+    """The block size as a number: "auto" fits the longest document and its end token.
 
     >>> settle_block_size("auto", ["ab", "abcd"])
     5
@@ -364,9 +350,9 @@ def settle_block_size(block_size: int | str, documents: list[str]) -> int:
 
 
 class Interrupt:
-    """A context manager that replaces signals by a question: whether `stop` returns True.
+    """A context manager in which a signal does nothing but make `stop` return True.
 
-    Engines ask `stop`, so that no signal interrupts a step. The second signal raises
+    Engines call `stop`, so no signal interrupts a step. The second signal raises
     KeyboardInterrupt at once. Python handles signals in the main thread only; in other threads
     `stop` always returns False.
     """

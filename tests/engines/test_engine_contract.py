@@ -199,7 +199,7 @@ DEVIATIONS: dict[Callable[[Kind], Kind], str] = {
     top_p_is_ignored: "generated_documents_are_the_scalar_engines",
     one_coin_more_is_counted: "coins_run_out_only_between_documents",
     gradients_move_the_step_count: "only_steps_changes_the_model",
-    stop_is_not_asked_in_steps: "stopped_later_it_stands_between_two_updates",
+    stop_is_not_asked_in_steps: "stopped_later_it_is_between_two_updates",
     a_batchs_loss_is_a_sum: "a_batchs_loss_is_the_mean_of_its_documents",
     the_step_count_starts_at_zero: "a_run_in_pieces_is_the_run_in_one",
     the_last_log_probability_is_missing: "log_probabilities_and_traces_agree_with_scalar",

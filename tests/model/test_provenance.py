@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import HERE, TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
-from helpers import opened
+from helpers import forged, opened
 
 from microgpt import MicroGPT, checkpoint, corpus, exporting
 from microgpt.checkpoint import Checkpoint
@@ -95,7 +95,7 @@ def test_a_kept_model_file_loads_scores_as_recorded_and_goes_on_to_the_recorded_
 
 def documents_of(model: Checkpoint) -> Corpus:
     if model.data.origin.repeatable:
-        return corpus.again(model.data.origin, model.data.fingerprint)
+        return corpus.read_again(model.data.origin, model.data.fingerprint)
     return Corpus((MODELS / "list.txt").read_text().split(), model.data.origin)
 
 
@@ -105,6 +105,14 @@ def test_a_kept_file_saved_again_is_of_this_version_and_says_nothing_it_does_not
     metadata = opened(checkpoint.to_bytes(model))[0]["__metadata__"]
     assert metadata["format_version"] == "2"
     assert set(json.loads(metadata["made_by"]).values()) == {""}
+
+
+def test_a_configuration_of_version_1_with_the_later_name_too_is_refused() -> None:
+    data = (MODELS / "version-1" / "held-out.safetensors").read_bytes()
+    config = json.loads(opened(data)[0]["__metadata__"]["config"])
+    forged_config = json.dumps(config | {"held_out": 0.5})
+    with pytest.raises(CheckpointError, match="a name of a later version, held_out"):
+        checkpoint.from_bytes(forged(data, config=forged_config))
 
 
 def test_a_pickle_from_before_the_share_of_held_out_documents_was_renamed_still_loads() -> None:

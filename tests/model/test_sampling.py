@@ -112,7 +112,7 @@ def test_fewer_strings_come_back_when_such_strings_do_not_exist(model: MicroGPT)
 
 def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
     with pytest.raises(
-        ConfigError, match="the prefix has 5 characters, and the model makes at most 5"
+        ConfigError, match="the prefix has 5 characters, and the model generates at most 5"
     ):
         model.sample(1, prefix="ababa")
     with pytest.raises(DataError, match="not in the model's alphabet"):
@@ -124,7 +124,8 @@ def test_a_length_beyond_the_block_is_refused_and_the_blocks_own_is_made(model: 
     found = model.sample(3, min_len=block, temperature=2.0, seed=1)
     assert [len(text) for text in found] == [block] * 3
     with pytest.raises(
-        ConfigError, match=f"min_len is {block + 1}, but the model makes at most {block} characters"
+        ConfigError,
+        match=f"min_len is {block + 1}, but the model generates at most {block} characters",
     ):
         model.sample(3, min_len=block + 1)
 

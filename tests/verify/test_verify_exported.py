@@ -37,7 +37,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def changed(path: Path, what: str = "parameters", index: int = 13) -> Path:
-    """The model with one number moved to its neighbour, its hash made to fit."""
+    """The model with one number moved to its neighbor, its hash made to fit."""
     model = checkpoint.load(path)
     numbers = getattr(model.state, what)
     numbers[index] = math.nextafter(numbers[index], math.inf)
@@ -92,7 +92,7 @@ def test_one_number_changed_in_its_last_bit_is_found_with_its_place(path: Path, 
     assert difference.variant.endswith(math.nextafter(number, math.inf).hex())
 
 
-def test_a_model_that_the_float32_engine_trained_is_trained_anew_by_it(path: Path) -> None:
+def test_a_model_that_the_float32_engine_trained_is_trained_again_by_it(path: Path) -> None:
     source = corpus.read([str(path.with_name("list.txt"))])
     session = Session.start(Config(**TINY), source, "fast")
     deque(session.run(lambda: False), maxlen=0)
@@ -147,7 +147,7 @@ def test_a_module_is_run_in_node_and_only_if_export_wrote_every_byte_of_it(
         skip_or_fail("node", "node is not installed")
     output = export(path, "js")
     (note,) = exported.verify(str(output), str(path), None).cases[0].notes
-    assert note.startswith("log probabilities, in node")
+    assert note.startswith("log-probabilities, in node")
     hit = tmp_path / "hit"
     code = f"\n(await import('node:fs')).writeFileSync({json.dumps(str(hit))}, '');\n"
     output.write_text(output.read_text(encoding="utf-8") + code, encoding="utf-8")
@@ -179,7 +179,7 @@ def test_a_file_without_a_model_is_an_error(path: Path, text: str) -> None:
 def test_an_export_needs_its_model_and_a_checkpoint_needs_none(path: Path) -> None:
     with pytest.raises(ConfigError, match="compared with the model it was made from"):
         exported.verify(str(export(path, "html")), None, None)
-    with pytest.raises(ConfigError, match="its own run anew"):
+    with pytest.raises(ConfigError, match="its own training, done again"):
         exported.verify(str(path), str(path), None)
 
 
@@ -253,6 +253,15 @@ def test_an_export_that_hides_other_weights_is_not_called_the_same(path: Path) -
     page = export(path, "html")
     page.write_text(page.read_text(encoding="utf-8") + "<script>x</script>", encoding="utf-8")
     assert exported.verify(str(page), str(path), None).answer == "not comparable"
+
+
+def test_a_page_with_the_built_in_list_is_the_same(tmp_path: Path) -> None:
+    session = Session.start(Config(**TINY), corpus.builtin(), "exact")
+    checkpoint.save(tmp_path / "m.safetensors", session.checkpoint())
+    page = tmp_path / "page.html"
+    documents = corpus.builtin().documents
+    page.write_bytes(exporting.export(session.checkpoint(), "html", documents)[".html"])
+    assert exported.verify(str(page), str(tmp_path / "m.safetensors"), None).answer == "same"
 
 
 def test_a_page_with_its_dataset_is_the_same_and_with_another_dataset_is_not(path: Path) -> None:

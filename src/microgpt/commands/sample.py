@@ -100,7 +100,7 @@ def _filters(parser: ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="FILE",
-        help="Print only documents that are not in FILE (without FILE: not in the training list).",
+        help="Print only documents that are not in FILE (without FILE: not in the training set).",
     )
     add("--unique", action="store_true", help="Print no duplicates.")
 
@@ -110,7 +110,7 @@ def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[
     if isinstance(novel, str):
         return frozenset(corpus.read([novel]).documents)
     if novel:
-        return frozenset(corpus.again(trained_on.origin, trained_on.fingerprint).documents)
+        return frozenset(corpus.read_again(trained_on.origin, trained_on.fingerprint).documents)
     return frozenset()
 
 

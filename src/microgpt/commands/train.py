@@ -232,7 +232,7 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
                 bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
-            # Saving stands inside, where a signal waits until it is done.
+            # Saved in here, so that a signal waits until the file is written.
             finished = session.step == num_steps
             saved = output.save(session) if finished else output.save_interrupted(session)
     except (StorageError, BrokenPipeError):  # of a log or of stdout: keep the steps made so far

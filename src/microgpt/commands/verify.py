@@ -260,7 +260,8 @@ def _with_python(verdict: Verdict, pythons: list[str] | None, python: str) -> st
 
 
 def _tell(
-    args: Namespace, face: Face, found: dict[str, Any], text: str, reports: list[dict[str, Any]]
+    args: Namespace, face: Face, report: dict[str, Any], text: str, reports: list[dict[str, Any]]
 ) -> None:
-    reports.append(found)
-    face.data(json.dumps(found) if args.json else text.rstrip("\n"))
+    """Print a report as text or JSON, and keep it for --report."""
+    reports.append(report)
+    face.data(json.dumps(report) if args.json else text.rstrip("\n"))

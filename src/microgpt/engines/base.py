@@ -19,8 +19,8 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from ..config import Config
-from ..errors import ConfigError, StoppedError
-from .contract import Generated, Run, State, Stop, Tokens, Trace
+from ..errors import StoppedError
+from .contract import Generated, Run, State, Stop, Tokens, Trace, cannot_train
 
 
 class PythonEngine(ABC):
@@ -33,7 +33,7 @@ class PythonEngine(ABC):
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         check_state(state, config.parameter_count(vocab_size))
         self.config, self.vocab_size = config, vocab_size
-        self._lock, self._inside = threading.Lock(), 0  # inside: the thread whose turn it is
+        self._lock, self._inside = threading.Lock(), 0  # _inside: id of the thread whose turn it is
 
     # ---- what a subclass fills in: arguments are checked, and this thread has its turn ----
 
@@ -80,11 +80,7 @@ class PythonEngine(ABC):
     ) -> Run:
         """See `Engine`."""
         if not self.supports(self.config):
-            raise ConfigError(
-                f"the engine {self.name} trains without weight decay, input dropout and Muon",
-                where="option engine",
-                fix="engine fast",
-            )
+            raise cannot_train(self.name)
         if len(batches) != len(learning_rates):
             raise ValueError(
                 f"{len(batches)} batches need {len(batches)} learning rates, "

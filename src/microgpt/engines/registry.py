@@ -1,7 +1,7 @@
 """Finds an engine by its name. Modules are imported only when their engine is chosen.
 
 Another package adds an engine by an entry point of the group "microgpt.engines", for example in its
-pyproject.toml (docs/extending.md tells more):
+pyproject.toml (see docs/extending.md):
 
     [project.entry-points."microgpt.engines"]
     numpy = "numpy_engine:NumpyEngine"
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 GROUP = "microgpt.engines"
 AUTO = "auto"
-# Not by entry points: looking for those takes longer than a training run. In the order that "auto"
-# tries.
+# In the order in which "auto" tries them. They are not entry points, because finding entry points
+# takes longer than a training run.
 BUILT_IN = {
     "exact": "microgpt.engines.exact:ExactEngine",
     "fast": "microgpt.engines.fast:FastEngine",
@@ -34,17 +34,17 @@ BUILT_IN = {
 
 
 def engine_names() -> list[str]:
-    """All engines' names: built in, and of other packages; whether or not they can be imported."""
+    """The names of the built-in engines and of those of other packages, importable or not."""
     return [*BUILT_IN, *sorted(_entry_points().keys() - BUILT_IN.keys())]
 
 
 def engine_class(name: str, config: Config | None = None) -> type[Engine]:
     """The engine of that name, or for "auto" the one that suits the configuration.
 
-    "auto" is the exact engine, which computes the scalar engine's bits; the fast engine where the
-    configuration asks for updates that only it supports; the scalar engine, with a warning, where
-    the compiled engines were not built. Raises ConfigError for an unknown name, MissingPartError
-    for an engine that cannot be imported.
+    "auto" is the exact engine, which computes the scalar engine's bits. It is the fast engine if
+    the configuration needs updates that only the fast engine supports. It is the scalar engine,
+    with a warning, if the compiled engines were not built.
+    Raises ConfigError for an unknown name, MissingPartError for an engine that cannot be imported.
     """
     if name == AUTO:
         return _automatic(config)
@@ -65,20 +65,18 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
     try:
         other: type[Engine] = entry_points[name].load()
         return other
-    except (
-        Exception
-    ) as error:  # it is not our code: whatever it raises is why the engine is not here
+    except Exception as error:  # another package's code may raise anything
         raise _missing(name, error) from error
 
 
 def _automatic(config: Config | None) -> type[Engine]:
     for name in ("exact", "fast"):
         try:
-            found = engine_class(name)
+            engine = engine_class(name)
         except MissingPartError:
             continue
-        if config is None or found.supports(config):
-            return found
+        if config is None or engine.supports(config):
+            return engine
     warnings.warn(
         "the compiled engine is not installed: using the scalar engine, which computes the same "
         "numbers but takes thousands of times longer",
@@ -99,7 +97,7 @@ def _missing(name: str, error: Exception) -> MissingPartError:
         fix += "use another engine, for example scalar"
     else:
         package = _entry_points()[name].value
-        fix = f"mend or reinstall the package that provides {package}, or use another engine"
+        fix = f"repair or reinstall the package that provides {package}, or use another engine"
     return MissingPartError(
         f"the engine {quote(name)} cannot be imported: {why}", where="option engine", fix=fix
     )
@@ -122,8 +120,8 @@ def available() -> dict[str, str]:
     return status
 
 
-def trained_by(state: State) -> str:
-    """The engine that made this state, guessed from its numbers: fast has float32."""
+def guessed_engine(state: State) -> str:
+    """The engine that made this state, guessed: "fast" if all numbers are float32, else "auto"."""
     numbers = (state.parameters, state.m, state.v)
     return (
         "fast" if state.step and all(array("d", array("f", xs)) == xs for xs in numbers) else AUTO
