@@ -103,7 +103,7 @@ class Session:
             before, now = getattr(made_by, name), getattr(here, name)
             if before.split(THEN)[-1] != now:
                 sure = name == "instruction_set"
-                what = "" if sure else f"{'version' if name == 'microgpt' else name} "
+                what = "" if sure else f"{name} "
                 warnings.warn(
                     f"the model was trained on {what}{before or 'unknown'}, and training continues "
                     f"on {now or 'unknown'}: the bits {'will' if sure else 'may'} differ from "
