@@ -361,6 +361,12 @@ def check_wrong_arguments_have_the_same_words_everywhere(kind: Kind) -> None:
     for token in ("0", 1.5, None):
         with pytest.raises(TypeError):
             engine.gradients([[4, token, 4]], never)
+    for token in (10**30, -(10**5000)):
+        with pytest.raises(ValueError, match=r"^a token is outside the vocabulary of 5 tokens$"):
+            engine.gradients([[4, token, 4]], never)
+    for threads in (-1, 65):
+        with pytest.raises(ValueError, match=r"^threads must be from 0 to 64$"):
+            model(kind, threads=threads)
     assert bits(engine.state()) == before
 
 
@@ -426,22 +432,24 @@ def check_stopped_later_it_is_between_two_updates(kind: Kind) -> None:
 
 
 def check_what_stop_raises_comes_out(kind: Kind) -> None:
+    """Also errors that arithmetic raises: they may not be taken for a divergence."""
     engine = model(kind)
     before = bits(engine.state())
+    for error in (KeyboardInterrupt, ValueError, ZeroDivisionError):
 
-    def stop() -> bool:
-        raise KeyboardInterrupt
+        def stop(error: type[BaseException] = error) -> bool:
+            raise error
 
-    calls: list[Callable[[], Any]] = [
-        lambda: engine.steps([DOCUMENTS], [0.1], stop),
-        lambda: engine.gradients(DOCUMENTS, stop),
-        lambda: engine.log_probabilities(DOCUMENTS, stop),
-        lambda: engine.trace(DOCUMENTS[0], stop),
-        lambda: engine.generate(3, coins(40), [BOS], 1.0, 0, 1.0, stop),
-    ]
-    for call in calls:
-        with pytest.raises(KeyboardInterrupt):
-            call()
+        calls: list[Callable[[], Any]] = [
+            lambda stop=stop: engine.steps([DOCUMENTS], [0.1], stop),
+            lambda stop=stop: engine.gradients(DOCUMENTS, stop),
+            lambda stop=stop: engine.log_probabilities(DOCUMENTS, stop),
+            lambda stop=stop: engine.trace(DOCUMENTS[0], stop),
+            lambda stop=stop: engine.generate(3, coins(40), [BOS], 1.0, 0, 1.0, stop),
+        ]
+        for call in calls:
+            with pytest.raises(error):
+                call()
     assert bits(engine.state()) == before
     assert engine.steps([DOCUMENTS], [0.1], never).end == "done"
 

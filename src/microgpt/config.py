@@ -255,8 +255,8 @@ class Config(HyperParameters[int]):
         return cls(**values)  # type: ignore[arg-type]
 
 
-# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest
-# excluded)
+# Options that are not hyper-parameters.
+# name -> (whole numbers only, lowest, highest, whether the lowest is excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
     "threads": (True, 0, 64, False),

@@ -17,7 +17,7 @@ class Explanation:
 
     Position t sees tokens[0..t] and predicts tokens[t + 1].
 
-    tokens: labels of the string's tokens; the first and the last stand for the end token.
+    tokens: labels of the string's tokens. BOS, which marks both ends, is "·".
     alphabet: labels of the columns of `probabilities`.
     probabilities[position][token]. losses[position]: in nats. loss: their mean.
     attention[layer][head][position][earlier position].

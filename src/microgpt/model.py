@@ -141,20 +141,9 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         values["block_size"] = settle_block_size(values["block_size"], source.documents)
         threads = int(checked("threads", self.threads))
         session = Session.start(Config(**values), source, self.engine, threads)
-        self._adopt(session)
-        return session
-
-    def _adopt(self, session: Session) -> None:
         self._session, self._checkpoint, self._known = session, None, None
-        self._gpt = session.gpt
-        self.losses_ = []
-
-    @classmethod
-    def from_session(cls, session: Session) -> MicroGPT:
-        """The model of a training session, which may continue training it."""
-        self = cls(**session.config.to_dict(), engine=session.engine.name)  # type: ignore[arg-type]
-        self._adopt(session)
-        return self
+        self._gpt, self.losses_ = session.gpt, []
+        return session
 
     @property
     def gpt_(self) -> GPT:
@@ -190,7 +179,11 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
         Raises InputError if there is no such file, CheckpointError if it is damaged.
         """
-        checkpoint = checkpoints.load(path)
+        return cls.from_checkpoint(checkpoints.load(path), engine)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, engine: str = "auto") -> MicroGPT:
+        """The model in a checkpoint that was read already."""
         self = cls(**checkpoint.config.to_dict(), engine=engine)  # type: ignore[arg-type]
         self._restore(checkpoint, engine)
         return self
@@ -210,7 +203,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, copy and joblib: a trained model as the bytes of its model file.
 
-        The training documents are included if they are in memory. Raises DivergedError as `save`
+        The training set is included if it is in memory. Raises DivergedError as `save`
         does.
         """
         state = {name: value for name, value in vars(self).items() if name not in _RESTORED}
@@ -247,7 +240,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     ) -> list[str]:
         """Generate up to n strings; fewer if the model hardly ever generates such strings.
 
-        novel: True leaves out the training documents; a collection leaves out its strings.
+        novel: True leaves out the training set; a collection leaves out its strings.
         seed: the same seed gives the same strings here, on the command line and over HTTP.
         The other arguments are described in `sampling.Wanted`.
         Raises ConfigError, and DataError for a prefix with a character outside the alphabet.

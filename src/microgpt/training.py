@@ -213,6 +213,13 @@ class Session:
         batches = [self._tokens(step, batch) for step, batch in zip(steps, documents)]
         rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
+        if len(losses) > len(batches) or (end == "done") != (len(losses) == len(batches)):
+            raise MissingPartError(
+                f"the engine {quote(self.engine.name)} breaks its contract: {len(losses)} losses "
+                f"and {quote(end)} for {len(batches)} batches",
+                where="option engine",
+                fix="use another engine",
+            )
         return [
             Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))
         ], end

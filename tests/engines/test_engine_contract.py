@@ -245,6 +245,64 @@ def test_what_an_engines_import_raises_is_shown_whole(
     assert "No module named 'no_such_module'" in engines.available()["gone"]
 
 
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("Engine = 3", "is not a class"),
+        ("class Engine: name = 'odd'", "the class lacks supports"),
+        ("{base}\nclass Engine(ScalarEngine): name = 'scalar'", "its name must be 'odd'"),
+        ("{base}\nclass Engine(ScalarEngine):\n name, bound = 'odd', float('nan')", "its bound"),
+        ("{base}\nclass Engine(ScalarEngine):\n name, bound = 'odd', -1.0", "its bound"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+    ],
+)
+def test_a_class_that_is_no_engine_is_refused_before_it_trains(
+    source: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = "from microgpt.engines.scalar import ScalarEngine"
+    (tmp_path / "odd_engine.py").write_text(source.format(base=base))
+    monkeypatch.delitem(sys.modules, "odd_engine", raising=False)
+    register(tmp_path, {"odd": "odd_engine:Engine"}, monkeypatch)
+    with pytest.raises(MissingPartError) as caught:
+        engines.engine_class("odd")
+    assert why in caught.value.what
+    assert why in engines.available()["odd"]
+
+
+def test_an_engine_that_cannot_say_what_it_runs_on_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mute_engine.py").write_text(
+        "from microgpt.engines.scalar import ScalarEngine\n"
+        "class Engine(ScalarEngine):\n"
+        "    name = 'mute'\n"
+        "    @classmethod\n"
+        "    def about(cls): raise RuntimeError('silence')\n"
+    )
+    register(tmp_path, {"mute": "mute_engine:Engine", "auto": "mute_engine:Engine"}, monkeypatch)
+    status = engines.available()
+    assert status["mute"] == "not usable: RuntimeError: silence"
+    assert "reference.py" in status["scalar"]
+    assert "auto" not in status
+
+
+def test_an_engine_that_breaks_its_word_on_steps_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microgpt import MicroGPT
+
+    (tmp_path / "idle_engine.py").write_text(
+        "from microgpt.engines import Run\n"
+        "from microgpt.engines.scalar import ScalarEngine\n"
+        "class Engine(ScalarEngine):\n"
+        "    name = 'idle'\n"
+        "    def steps(self, batches, rates, stop): return Run([], 'done')\n"
+    )
+    register(tmp_path, {"idle": "idle_engine:Engine"}, monkeypatch)
+    with pytest.raises(MissingPartError, match="the engine 'idle' breaks its contract"):
+        MicroGPT(engine="idle", num_steps=3, n_embd=4, n_head=2).fit(["ab", "ba"])
+
+
 def test_only_a_missing_compiled_module_asks_for_a_compiler(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

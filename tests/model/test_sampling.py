@@ -36,6 +36,19 @@ def test_samples_are_those_of_the_reference_with_the_same_seed(model: MicroGPT) 
     assert model.sample(30, temperature=0.8, seed=9) == expected
 
 
+def test_sampling_ends_when_stop_returns_true(model: MicroGPT) -> None:
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "sampling goes on although stop returned True"
+        return calls > 2
+
+    samples = sampling.sample(model.gpt_, 10**6, sampling.Wanted(match="x"), Draws(1), stop)
+    assert list(samples) == []
+
+
 @settings(max_examples=200)
 @given(weights=st.lists(st.floats(0, 1), min_size=1, max_size=30), seed=st.integers(0, 2**32))
 def test_draw_is_what_random_choices_draws(weights: list[float], seed: int) -> None:

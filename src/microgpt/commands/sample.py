@@ -106,7 +106,7 @@ def _filters(parser: ArgumentParser) -> None:
 
 
 def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[str]:
-    """The documents to leave out: those of a file, those of the training list, or none."""
+    """The documents to leave out: those of a file, those of the model's dataset, or none."""
     if isinstance(novel, str):
         return frozenset(corpus.read([novel]).documents)
     if novel:

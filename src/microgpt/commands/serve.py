@@ -55,7 +55,7 @@ def run(args: Namespace, face: Face) -> int:
     checkpoint = checkpoints.load(args.model) if args.model else None
     documents = documents_for_page(checkpoint, face) if checkpoint else []
     page = assembly.page_html(exporting.page_data(checkpoint, documents))
-    model = MicroGPT.load(args.model) if args.model else None
+    model = MicroGPT.from_checkpoint(checkpoint) if checkpoint else None
     with server.listen(args.host, args.port, args.allow_remote) as listening:
         port = listening.getsockname()[1]
         token = None if guard.is_loopback(args.host) else guard.new_token()

@@ -18,5 +18,3 @@ from .registry import available as available
 from .registry import engine_class as engine_class
 from .registry import engine_names as engine_names
 from .registry import guessed_engine as guessed_engine
-
-NAMES = (AUTO, *BUILT_IN)

@@ -33,9 +33,15 @@ BUILT_IN = {
 }
 
 
+_METHODS = (
+    *("supports", "about", "state", "steps"),
+    *("gradients", "log_probabilities", "trace", "generate"),
+)
+
+
 def engine_names() -> list[str]:
     """The names of the built-in engines and of those of other packages, importable or not."""
-    return [*BUILT_IN, *sorted(_entry_points().keys() - BUILT_IN.keys())]
+    return [*BUILT_IN, *sorted(_entry_points().keys() - {AUTO, *BUILT_IN})]
 
 
 def engine_class(name: str, config: Config | None = None) -> type[Engine]:
@@ -52,9 +58,9 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
         module, _, attribute = BUILT_IN[name].partition(":")
         try:
             built_in: type[Engine] = getattr(import_module(module), attribute)
-            return built_in
         except ImportError as error:
             raise _missing(name, error) from error
+        return built_in
     entry_points = _entry_points()
     if name not in entry_points:
         raise ConfigError(
@@ -63,10 +69,29 @@ def engine_class(name: str, config: Config | None = None) -> type[Engine]:
             fix=f"one of {', '.join([AUTO, *engine_names()])}",
         )
     try:
-        other: type[Engine] = entry_points[name].load()
-        return other
-    except Exception as error:  # another package's code may raise anything
+        other = entry_points[name].load()
+        _require_engine(name, other)
+    except (Exception, SystemExit) as error:  # another package's code may raise anything
         raise _missing(name, error) from error
+    engine: type[Engine] = other
+    return engine
+
+
+def _require_engine(name: str, kind: object) -> None:
+    """A TypeError unless this is a class that declares what the contract asks for.
+
+    A model file records the engine's name, so it must be the one that finds the engine again.
+    """
+    if not isinstance(kind, type):
+        raise TypeError(f"{kind!r} is not a class")
+    missing = [method for method in _METHODS if not callable(getattr(kind, method, None))]
+    if missing:
+        raise TypeError(f"the class lacks {', '.join(missing)}")
+    if getattr(kind, "name", None) != name:
+        raise TypeError(f"its name must be {name!r}, as in the entry point")
+    bound = getattr(kind, "bound", None)
+    if not (isinstance(bound, float) and 0.0 <= bound < float("inf")):
+        raise TypeError("its bound must be a finite float of at least 0.0")
 
 
 def _automatic(config: Config | None) -> type[Engine]:
@@ -86,7 +111,7 @@ def _automatic(config: Config | None) -> type[Engine]:
     return engine_class("scalar")
 
 
-def _missing(name: str, error: Exception) -> MissingPartError:
+def _missing(name: str, error: BaseException) -> MissingPartError:
     """Why an engine cannot be used, with the whole message of what its import raised."""
     from traceback import format_exception_only
 
@@ -114,9 +139,11 @@ def available() -> dict[str, str]:
     status = {}
     for name in engine_names():
         try:
-            status[name] = engine_class(name).about()
+            status[name] = str(engine_class(name).about())
         except MissingPartError as error:
             status[name] = f"not installed: {error.what}"
+        except (Exception, SystemExit) as error:  # of another package's code
+            status[name] = f"not usable: {type(error).__name__}: {error}"
     return status
 
 

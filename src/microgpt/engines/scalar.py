@@ -25,7 +25,7 @@ class ScalarEngine(PythonEngine):
     bound = 0.0
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
-        super().__init__(config, vocab_size, state)
+        super().__init__(config, vocab_size, state, threads=threads)
         self._step = state.step
         numbers = iter(state.parameters)
         self._weights = {
@@ -101,14 +101,17 @@ class ScalarEngine(PythonEngine):
         """
         self._require_memory(batch)
         losses = []
-        try:
-            for tokens in batch:
-                if stop():
-                    raise StoppedError
-                losses.append(self._document_loss(tokens, hidden))
-            loss = reference_recipe.batch_loss(losses)
+        for tokens in batch:
             if stop():
                 raise StoppedError
+            try:
+                losses.append(self._document_loss(tokens, hidden))
+            except (ArithmeticError, ValueError):
+                return math.nan
+        if stop():
+            raise StoppedError
+        try:
+            loss = reference_recipe.batch_loss(losses)
             loss.backward()
         except (ArithmeticError, ValueError):
             return math.nan

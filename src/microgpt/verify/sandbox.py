@@ -25,7 +25,7 @@ CAGE = Path(__file__).with_name("cage.py")
 EVERY_GUARD = ("files", "network", "processes")
 GRACE_SECONDS = 0.9  # for killing what is left; a run ends within its limit plus a second
 ERROR_BYTES = 1 << 16  # at the end of stderr: where the message of an error is looked for
-# Also inside a group of exceptions, where a bar stands before each line, and as node writes it.
+# Also inside a group of exceptions, where each line begins with a bar, and as node writes it.
 _EXCEPTION = re.compile(r"[\s|]*((?:Uncaught )?[\w.]*(?:Error|Exception|Group|Interrupt)\b.*)")
 
 
@@ -73,8 +73,9 @@ class Outcome:
 def error_line(text: str) -> str:
     r"""The line of a program's error output that says what went wrong, "" where there is none.
 
-    That is the type and message of the exception that ended it, by the last traceback; else the
-    first line that begins with the name of an exception; else the first line that is no warning.
+    That is the type and message of the exception that ended it, by the last traceback. Without a
+    traceback it is the first line that begins with the name of an exception, and without such a
+    line the first that is not a warning.
 
     >>> error_line("Traceback (most recent call last):\n  File 'x'\nOSError: no\nfix: yes\n")
     'OSError: no'
