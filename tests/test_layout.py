@@ -28,7 +28,7 @@ ORDER = """
     engines
     engines.compiled
     engines.scalar engines.exact engines.fast pytorch
-    corpus
+    corpus made_by
     checkpoint ngrams recipes
     gpt
     training sampling scoring explaining
