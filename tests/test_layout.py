@@ -30,7 +30,7 @@ ORDER = """
     engines.scalar engines.exact engines.fast pytorch
     corpus made_by
     checkpoint ngrams recipes
-    gpt
+    gpt resuming
     training sampling scoring explaining
     model run_log
     journey

@@ -13,16 +13,16 @@ from typing import Any, NamedTuple, TypeVar
 from . import corpus
 from .checkpoint import Checkpoint, Data
 from .config import Config, standard_arithmetic
-from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
-from .errors import CheckpointError, ConfigError, DivergedError, MissingPartError, quote
+from .engines import AUTO, Engine, State, Stop, engine_class
+from .errors import ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .made_by import FACT_LIMIT, THEN, MadeBy, depends_on, is_fact
 from .randomness import Draws
 from .reference_recipe import batch_indices, learning_rate_at
+from .resuming import engine_to_resume
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
-REFERENCE_BITS = ("scalar", "exact")  # engines whose bits are the reference's, installed or not
 
 
 class Step(NamedTuple):
@@ -239,80 +239,6 @@ def training_set(checkpoint: Checkpoint) -> frozenset[str]:
     if config.held_out:  # the last ones of the list in the order of the run
         Draws(config.seed).shuffle(documents)
     return frozenset(corpus.split(documents, config.held_out)[0])
-
-
-def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
-    """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
-    config, recorded = checkpoint.config, checkpoint.made_by.engine
-    if not recorded:  # format version 1
-        return _guessed_engine(checkpoint, engine)
-    if engine in (AUTO, recorded) or (recorded == "exact" and not config.plain):
-        return recorded_engine(checkpoint)
-    kind = engine_class(engine, config)
-    if kind.bound == 0.0 and (
-        recorded in REFERENCE_BITS or recorded_engine(checkpoint).bound == 0.0
-    ):
-        return kind
-    raise ConfigError(
-        f"the model was trained by the engine {recorded}, and {engine} computes other bits",
-        where="option engine",
-        fix=f"engine {recorded}, or leave the option out; another engine must train from the start",
-    )
-
-
-def _guessed_engine(checkpoint: Checkpoint, engine: str) -> type[Engine]:
-    """The engine that continues the training of a file of format version 1.
-
-    Such a file does not say which engine trained it, so its numbers tell.
-    """
-    config, guess = checkpoint.config, guessed_engine(checkpoint.state)
-    kind = engine_class(guess if engine == AUTO else engine, config)
-    if checkpoint.state.step and engine not in (AUTO, guess):
-        same_bits = guess == AUTO and kind.bound == 0.0
-        if not same_bits and kind is not (suspected := engine_class(guess, config)):
-            raise ConfigError(
-                f"the model file does not say which engine trained it; its numbers suggest "
-                f"{suspected.name}, and {engine} computes other bits",
-                where="option engine",
-                fix=f"engine {suspected.name}, or leave the option out; another engine must train "
-                f"from the start",
-            )
-    if guess != AUTO:
-        warnings.warn(
-            f"the model file does not say which engine trained it; its numbers suggest "
-            f"{guess}; training continues with {kind.name}",
-            stacklevel=4,
-        )
-    return kind
-
-
-def recorded_engine(checkpoint: Checkpoint) -> type[Engine]:
-    """The engine that a checkpoint names.
-
-    Raises MissingPartError if it is not installed, and CheckpointError if it does not train with
-    the checkpoint's configuration.
-    """
-    name = checkpoint.made_by.engine
-    try:
-        kind = engine_class(name)
-    except (ConfigError, MissingPartError) as error:
-        same_bits = name in REFERENCE_BITS
-        raise MissingPartError(
-            f"the model was trained by the engine {quote(name)}, which is not installed: "
-            f"{error.what}",
-            where="entry made_by of the model file",
-            fix="engine scalar, which computes the same bits"
-            if same_bits
-            else f"install the engine {name}, or train from the start with another one",
-        ) from error
-    if not kind.supports(checkpoint.config):
-        raise CheckpointError(
-            f"the file says that the engine {quote(name)} trained the model, but that engine does "
-            f"not train with the file's configuration",
-            where="entry made_by of the model file",
-            fix="use a copy of the file, or train again",
-        )
-    return kind
 
 
 def _engine(

@@ -19,7 +19,8 @@ from ..checkpoint import Checkpoint
 from ..engines import AUTO, guessed_engine
 from ..errors import ConfigError, MissingPartError, quote
 from ..made_by import THEN, MadeBy, depends_on
-from ..training import REFERENCE_BITS, Session, recorded_engine
+from ..resuming import REFERENCE_BITS, recorded_engine
+from ..training import Session
 from .compare import Difference
 from .floats import first_apart, show, ulps_apart
 from .verdict import CaseResult, Verdict
