@@ -79,22 +79,26 @@ from microgpt import _native
 def flat(x):
     return array("d", [x]) if isinstance(x, (int, float)) else sum(map(flat, x), array("d"))
 
+def state(engine):
+    now = engine.state()
+    return now.parameters, now.m, now.v, now.step
+
 def everything(name, mode, **options):
     started = session(name)
     losses = [step.loss for block in started.run(lambda: False) for step in block]
     engine = engine_class(name)(CONFIG, 4, State(*GIVEN[:3], 5), **options)
     modes = [mode()]
     never = lambda: modes.append(mode()) and False
-    results = [losses, *vars(started.engine.state()).values(), *vars(engine.state()).values()]
+    results = [losses, *state(started.engine), *state(engine)]
     results += [*engine.gradients(BATCHES[0], never)]
     results += [engine.log_probabilities(BATCHES[0], never), *engine.trace(BATCHES[1][0], never)]
     results += [*engine.generate(5, GIVEN[3], [3], 0.7, 3, 0.9, never)]
-    results += [engine.steps(BATCHES, RATES, never).losses, *vars(engine.state()).values()]
+    results += [engine.steps(BATCHES, RATES, never).losses, *state(engine)]
     try:
         engine.steps(BATCHES, RATES, lambda: modes.append(mode()) or 1 / 0)
     except ZeroDivisionError:
         pass
-    # The scalar engine's stop() runs in the mode that it computes in.
+    # An engine in Python asks stop() in the mode that it computes in.
     assert mode() == modes[0] and (name == "scalar" or set(modes) == {modes[0]}), modes
     assert len(modes) > 5
     return hashlib.sha256(flat(results).tobytes()).hexdigest()
@@ -119,9 +123,9 @@ before.start()
 path, how = sys.argv[1:]
 modes.append(change(path, how) if how else ctypes.CDLL(path).mode)
 standard = _arithmetic_is_standard()
+inside("main", found, modes[0])  # first: the module asks about the C library once a process
 changed.set()
 before.join()
-inside("main", found, modes[0])
 after = threading.Thread(target=inside, args=("after", found, modes[0]))
 after.start()
 after.join()
