@@ -5,7 +5,7 @@
 # make soak    every test, the longest ones too
 # make lint    check the form of the Python, C++ and JavaScript sources
 # make bench   measure this machine, rewrite the tables, add a line to benchmarks/history.jsonl
-# make plots   draw the growth of the engines, and held-out loss against time
+# make plots   draw the growth of the engines, and validation loss against time
 # make docs    build the documentation
 # Each target works from a bare clone: the first one creates the environment in .venv.
 

@@ -41,15 +41,15 @@ def page_seconds(runs: int, folder: Path) -> dict[str, float]:
     path.write_text(
         assembly.page_html({"lists": assembly.built_in_lists(), "model": None}), encoding="utf-8"
     )
-    found = []
+    seconds = []
     with chromium() as browser:
         page = browser.new_page()
         for _ in range(runs):
             page.goto(path.as_uri())
             while not page.evaluate("!!window.microgpt?.lines?.['5-gram']"):
                 page.wait_for_timeout(50)
-            found.append(page.evaluate("window.microgpt.timing.training_ms") / 1000)
-    return {"best": min(found), "median": statistics.median(found)}
+            seconds.append(page.evaluate("window.microgpt.timing.training_ms") / 1000)
+    return {"best": min(seconds), "median": statistics.median(seconds)}
 
 
 def requests(port: int, count: int, clients: int) -> dict[str, float]:
@@ -93,9 +93,9 @@ def serving(count: int, folder: Path) -> dict[str, Any]:
         match = None
         while match is None:
             match = re.search(r"serving http://127\.0\.0\.1:(\d+)/", process.stderr.readline())
-        found = {f"clients_{n}": requests(int(match[1]), count, n) for n in (1, 8)}
+        rates = {f"clients_{n}": requests(int(match[1]), count, n) for n in (1, 8)}
         process.terminate()
-    return {"engine": model.engine_.name, "engine_calls_per_second": direct, **found}
+    return {"engine": model.engine_.name, "engine_calls_per_second": direct, **rates}
 
 
 def main() -> None:
@@ -106,12 +106,12 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=2000)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = {
+        figures = {
             "page_bytes": assembly.page_bytes_without_data(),
             "seconds_for_1000_steps_in_chromium": page_seconds(args.runs, Path(name)),
             "sample_requests": serving(args.requests, Path(name)),
         }
-    print(json.dumps(found, indent=1))
+    print(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":

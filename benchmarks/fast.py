@@ -99,10 +99,10 @@ def contenders(
     config: Config, vocab_size: int, parameters: array[float], compiled: bool
 ) -> list[Contender]:
     """The fast engine on each instruction set, and others. Slow ones run fewer batches."""
-    found = []
+    contenders = []
     for isa in _native.about()["isas"]:
         make = lambda isa=isa: FastTrainer(config, vocab_size, parameters, 1, isa)  # noqa: E731
-        found.append(Contender(f"fast {isa}", make))
+        contenders.append(Contender(f"fast {isa}", make))
 
     def numpy() -> Trainer:
         from numpy_trainer import NumpyTrainer
@@ -110,8 +110,8 @@ def contenders(
         return NumpyTrainer(config, vocab_size, parameters)
 
     share = 0.1 if config.n_embd < 64 else 0.3
-    found += torch_contenders(config, vocab_size, parameters, share, 1, compiled)
-    return [*found, Contender("NumPy", numpy, share)]
+    contenders += torch_contenders(config, vocab_size, parameters, share, 1, compiled)
+    return [*contenders, Contender("NumPy", numpy, share)]
 
 
 def torch_contenders(
@@ -132,8 +132,8 @@ def torch_contenders(
 
         return trainer
 
-    found = [Contender("PyTorch eager", make(False), share)]
-    return [*found, Contender("torch.compile", make(True), share)] if compiled else found
+    contenders = [Contender("PyTorch eager", make(False), share)]
+    return [*contenders, Contender("torch.compile", make(True), share)] if compiled else contenders
 
 
 def race(
@@ -145,51 +145,57 @@ def race(
 ) -> None:
     """Time each contender in turn, in rounds. An untimed first run gives its losses."""
     ready = []
-    for one in entered:
-        some = batches[: max(4, round(one.share * len(batches)))]
+    for contender in entered:
+        some = batches[: max(4, round(contender.share * len(batches)))]
         try:
-            trainer = one.make()
+            trainer = contender.make()
             prepared = trainer.prepare(some)
-            one.losses = trainer.steps(prepared, RATE)
+            contender.losses = trainer.steps(prepared, RATE)
         except (
             Exception
         ) as error:  # an ImportError, or whatever torch.compile finds missing on this machine
-            one.missing = (
+            contender.missing = (
                 f"not available: {type(error).__name__}: {str(error).splitlines()[0][:100]}"
             )
             continue
-        one.difference = max(abs(a - b) for a, b in zip(one.losses[:COMPARED], entered[0].losses))
-        if one.difference > 1e-5:
-            one.missing = f"not the same training: a loss differs by {one.difference:.1e}"
+        contender.difference = max(
+            abs(a - b) for a, b in zip(contender.losses[:COMPARED], entered[0].losses)
+        )
+        if contender.difference > 1e-5:
+            contender.missing = (
+                f"not the same training: a loss differs by {contender.difference:.1e}"
+            )
             continue
-        ready.append((one, trainer, prepared, len(some)))
+        ready.append((contender, trainer, prepared, len(some)))
     for _ in range(rounds):
-        for one, trainer, prepared, steps in ready:
+        for contender, trainer, prepared, steps in ready:
             for _ in range(runs):
                 began = clock()
                 trainer.steps(prepared, RATE)
-                one.seconds.append((clock() - began) / steps)
+                contender.seconds.append((clock() - began) / steps)
 
 
-def row(one: Contender, scale: float, flops: float, peaks: dict[str, float]) -> dict[str, Any]:
+def row(
+    contender: Contender, scale: float, flops: float, peaks: dict[str, float]
+) -> dict[str, Any]:
     """The figures of a contender: seconds per step times `scale`, and its share of the peak."""
-    if one.missing:
-        return {"engine": one.name, "missing": one.missing}
-    median, low, high = (scale * f(one.seconds) for f in (statistics.median, min, max))
-    found: dict[str, Any] = {
-        "engine": one.name,
+    if contender.missing:
+        return {"engine": contender.name, "missing": contender.missing}
+    median, low, high = (scale * f(contender.seconds) for f in (statistics.median, min, max))
+    figures: dict[str, Any] = {
+        "engine": contender.name,
         "median": median,
         "low": low,
         "high": high,
-        "runs": len(one.seconds),
+        "runs": len(contender.seconds),
     }
-    isa = one.name.removeprefix("fast ")
+    isa = contender.name.removeprefix("fast ")
     if isa in peaks:
-        found |= {
+        figures |= {
             "peak_share": flops / peaks[isa] / median,
             "best_peak_share": flops / peaks[isa] / low,
         }
-    return found | {"loss_difference": one.difference}
+    return figures | {"loss_difference": contender.difference}
 
 
 def peaks(rounds: int = 3) -> dict[str, float]:
@@ -217,7 +223,7 @@ def names(n_embd: int, batch_size: int, steps: int, rounds: int, compiled: bool)
     race(entered, batches, rounds, 8, time.process_time)
     peak = {isa: max(value, before[isa]) for isa, value in peaks().items()}
     flops = work(config, vocab_size, batches) / (steps * batch_size)
-    rows = [row(one, 1e6 / batch_size, flops, peak) for one in entered]
+    rows = [row(contender, 1e6 / batch_size, flops, peak) for contender in entered]
     return {
         "what": f"n_embd {n_embd}, batch {batch_size}",
         "unit": "us a document",
@@ -240,7 +246,7 @@ def two_threads(rounds: int) -> dict[str, Any]:
         for n in (1, 2)
     ]
     race(entered, batches, 3 * rounds, 4, time.perf_counter)
-    rows = [row(one, 1e6 / 64, 0.0, {}) for one in entered]
+    rows = [row(contender, 1e6 / 64, 0.0, {}) for contender in entered]
     return {"what": "n_embd 64, batch 64", "unit": "wall us a document", "rows": rows}
 
 
@@ -258,7 +264,7 @@ def nanogpt(threads: int, rounds: int) -> dict[str, Any]:
     entered = [fast, *torch_contenders(NANOGPT, 65, parameters, 1.0, threads, False)]
     race(entered, batches, rounds, 3, time.process_time if threads == 1 else time.perf_counter)
     unit = "CPU ms a step" if threads == 1 else "wall ms a step"
-    rows = [row(one, 1e3, 0.0, {}) for one in entered]
+    rows = [row(contender, 1e3, 0.0, {}) for contender in entered]
     return {"what": f"nanoGPT's character setting, threads {threads}", "unit": unit, "rows": rows}
 
 
@@ -273,19 +279,19 @@ def main() -> None:
         help="without torch.compile, which compiles for minutes",
     )
     args = parser.parse_args()
-    found: list[dict[str, Any]] = []
+    races: list[dict[str, Any]] = []
     for n_embd, batch_size, steps, compiled in NAMES:
-        found.append(
+        races.append(
             names(n_embd, batch_size, steps, args.rounds, compiled and not args.no_compile)
         )
-        print(json.dumps(found[-1]), file=sys.stderr)
-    found.append(two_threads(args.rounds))
-    found += [nanogpt(threads, args.rounds) for threads in (1, 2)]
+        print(json.dumps(races[-1]), file=sys.stderr)
+    races.append(two_threads(args.rounds))
+    races += [nanogpt(threads, args.rounds) for threads in (1, 2)]
     gigaflops = {isa: value / 1e3 for isa, value in peaks().items()}
     torch = sys.modules.get("torch")
     print(
         json.dumps(
-            {"peak_gflops": gigaflops, "torch": torch and torch.__version__, "races": found},
+            {"peak_gflops": gigaflops, "torch": torch and torch.__version__, "races": races},
             indent=1,
         )
     )

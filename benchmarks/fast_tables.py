@@ -10,20 +10,20 @@ SHARES = {16: 0.55, 32: 0.69, 64: 0.80, 128: 0.84}
 TIMES_PYTORCH = {16: 50, 128: 4}
 
 
-def fast_figures(found: dict[str, Any] | None) -> list[str]:
+def fast_figures(comparison: dict[str, Any] | None) -> list[str]:
     """The fast engine and others, with one row per engine and one column per setting."""
-    if found is None:
+    if comparison is None:
         return []
-    peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in found["peak_gflops"].items())
-    torch = f"PyTorch {found['torch']}" if found["torch"] else "PyTorch"
+    peaks = ", ".join(f"{isa} {value:.1f}" for isa, value in comparison["peak_gflops"].items())
+    torch = f"PyTorch {comparison['torch']}" if comparison["torch"] else "PyTorch"
     lines = [
         "",
         f"Peak of one core in this run, GFLOP/s: {peaks}. "
         "In brackets: a kernel's share of its own peak.",
     ]
-    units = dict.fromkeys(race["unit"] for race in found["races"])
+    units = dict.fromkeys(race["unit"] for race in comparison["races"])
     for unit in units:
-        races = [race for race in found["races"] if race["unit"] == unit]
+        races = [race for race in comparison["races"] if race["unit"] == unit]
         per = unit.replace(" a ", " per ")
         head = " | ".join([f"| {per}", *(race["what"] for race in races)])
         lines += ["", head + " |", "|---" * (len(races) + 1) + "|"]
@@ -47,13 +47,15 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def bars(machine: dict[str, str], found: dict[str, Any]) -> str:
+def bars(machine: dict[str, str], comparison: dict[str, Any]) -> str:
     """The targets of the fast engine and what this machine reaches, as a Markdown table.
 
     The verdicts use the least times, because other work on a shared machine only adds time.
     """
-    races = {race["what"]: {row["engine"]: row for row in race["rows"]} for race in found["races"]}
-    isa = next(iter(found["peak_gflops"]))  # the best, which the engine chooses
+    races = {
+        race["what"]: {row["engine"]: row for row in race["rows"]} for race in comparison["races"]
+    }
+    isa = next(iter(comparison["peak_gflops"]))  # the best, which the engine chooses
     best, eager, rows = f"fast {isa}", "PyTorch eager", []
 
     def compare(what: str, race: str, slow: str, fast: str, bar: float) -> None:

@@ -105,8 +105,8 @@ def documents_point(count: int) -> dict[str, float]:
 
 def step_seconds(engine: Any, batch: list[list[int]]) -> float:
     """CPU seconds of one step, the least of at least 5 runs of at least one step and 5 ms."""
-    steps, found = 1, []
-    while len(found) < 5 or (len(found) < 100 and sum(found) * steps < 0.5):
+    steps, times = 1, []
+    while len(times) < 5 or (len(times) < 100 and sum(times) * steps < 0.5):
         began = time.process_time()
         run = engine.steps([batch] * steps, [0.001] * steps, lambda: False)
         seconds = time.process_time() - began
@@ -114,8 +114,8 @@ def step_seconds(engine: Any, batch: list[list[int]]) -> float:
         if seconds < 0.005:
             steps *= 2
         else:
-            found.append(seconds / steps)
-    return min(found)
+            times.append(seconds / steps)
+    return min(times)
 
 
 def operations(config: Config, vocab_size: int) -> float:
@@ -145,7 +145,7 @@ def engine_bytes(config: Config, vocab_size: int) -> float:
 
 def measure() -> dict[str, Any]:
     """Every point of every sweep."""
-    found: dict[str, Any] = {
+    figures: dict[str, Any] = {
         "machine": benchmarking.machine(),
         "isa": _native.about()["isas"][0],
         "sweeps": {},
@@ -158,11 +158,11 @@ def measure() -> dict[str, Any]:
             done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             points.append({"size": value} | json.loads(done.stdout))
             print(name, json.dumps(points[-1]), file=sys.stderr)
-        found["sweeps"][name] = points
-    return found
+        figures["sweeps"][name] = points
+    return figures
 
 
-def plot(found: dict[str, Any]) -> None:
+def plot(figures: dict[str, Any]) -> None:
     """Two rows of small plots: seconds and bytes against each size, measured and by arithmetic."""
     import matplotlib
 
@@ -173,7 +173,7 @@ def plot(found: dict[str, Any]) -> None:
     figure, axes = pyplot.subplots(
         2, len(SWEEPS), figsize=(14, 5.2), sharey="row", layout="constrained"
     )
-    for column, (name, points) in enumerate(found["sweeps"].items()):
+    for column, (name, points) in enumerate(figures["sweeps"].items()):
         sizes = [point["size"] for point in points]
         for axis, what, scale in zip(axes[:, column], ("seconds", "bytes"), (1e3, 1e-6)):
             axis.loglog(
@@ -195,8 +195,8 @@ def plot(found: dict[str, Any]) -> None:
     axes[1, 0].set_ylabel("MB beyond Python's own")
     axes[0, 0].legend(frameon=False)
     figure.suptitle(
-        f"Fast engine, {found['isa']}, one thread; {found['machine']['processor']}, "
-        f"{found['machine']['date']}. "
+        f"Fast engine, {figures['isa']}, one thread; {figures['machine']['processor']}, "
+        f"{figures['machine']['date']}. "
         "Arithmetic: the operations at the core's peak; the arrays' sizes."
     )
     figure.savefig(PLOT, metadata={"Date": None})

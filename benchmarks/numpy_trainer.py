@@ -46,7 +46,7 @@ class NumpyTrainer:
 
     def prepare(self, batches: Sequence[Batch]) -> list[Padded]:
         """Arrays padded to the longest document of each batch. This is not timed."""
-        found = []
+        padded = []
         for batch in batches:
             lengths = [min(self.config.block_size, len(tokens) - 1) for tokens in batch]
             ids, targets = np.zeros((2, len(batch), max(lengths)), np.int64)
@@ -57,8 +57,8 @@ class NumpyTrainer:
                     tokens[1 : n + 1],
                     1 / (n * len(batch)),
                 )
-            found.append((ids, targets, weights))
-        return found
+            padded.append((ids, targets, weights))
+        return padded
 
     def steps(self, batches: Sequence[Padded], rate: float) -> list[float]:
         losses = []

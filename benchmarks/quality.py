@@ -5,7 +5,7 @@
     python benchmarks/quality.py --plot                   draw from the figures kept
 
 1,000 documents of each list are held out: those that `microgpt train --held-out` holds out with the
-default seed. In a list with duplicates, such as the names, some also occur in the training set.
+default seed. In a list with duplicates, such as the names, some also appear in the training set.
 The table therefore also shows the loss on the held-out documents that do not.
 The fast engine runs with the number of threads that it chooses.
 Seconds are wall time of training alone.
@@ -80,10 +80,12 @@ def counted(path: str) -> dict[str, Losses]:
     encode = session.tokenizer.encode
     counts = ngrams.NGrams(map(encode, session.documents), session.tokenizer.vocab_size)
     on = {"held out": session.held_out, "unseen": unseen(session)}
-    found = {
+    evaluations = {
         name: counts.losses(map(encode, documents), sys.maxsize) for name, documents in on.items()
     }
-    return {model: {name: found[name][model] for name in on} for model in found["held out"]}
+    return {
+        model: {name: evaluations[name][model] for name in on} for model in evaluations["held out"]
+    }
 
 
 def measure(
@@ -92,16 +94,16 @@ def measure(
     """The figures of a list. Those in `kept` stay, except for the presets given."""
     result = kept or {"documents": len(read(path).documents), "models": counted(path), "curves": {}}
     for preset in presets:
-        seconds, found, curve = train(preset, path, looks)
-        result["models"][preset] = {**found, "seconds": seconds}
+        seconds, losses, curve = train(preset, path, looks)
+        result["models"][preset] = {**losses, "seconds": seconds}
         result["curves"][preset] = curve
-        print(f"{path or 'names'}, {preset}: {seconds:.2f} s, {found}", file=sys.stderr)
+        print(f"{path or 'names'}, {preset}: {seconds:.2f} s, {losses}", file=sys.stderr)
     return result
 
 
-def table(found: dict[str, Any]) -> str:
+def table(results: dict[str, Any]) -> str:
     """A Markdown table of the losses and seconds, preceded by the machine and the date."""
-    m, lists = found["machine"], found["lists"]
+    m, lists = results["machine"], results["lists"]
     shown = ["2-gram", "5-gram", *PRESETS]
     lines = [
         f"{m['processor']}, {m['cores']} cores; {m['date']}. Seconds are wall time of training.",
@@ -131,7 +133,7 @@ def _cell(model: dict[str, float], which: str) -> str:
     )
 
 
-def plot(found: dict[str, Any]) -> None:
+def plot(results: dict[str, Any]) -> None:
     import matplotlib
 
     matplotlib.use("svg")
@@ -139,7 +141,7 @@ def plot(found: dict[str, Any]) -> None:
     from matplotlib import pyplot
 
     figure, axis = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    names = found["lists"]["names"]
+    names = results["lists"]["names"]
     for name, loss in names["models"].items():
         if name.endswith("-gram") and name != "1-gram":
             axis.axhline(loss["held out"], color="0.6", linewidth=0.8, linestyle="--")
@@ -165,7 +167,7 @@ def plot(found: dict[str, Any]) -> None:
     axis.set_xlabel("seconds of training (wall time)")
     axis.set_ylabel("held-out nats a token")
     axis.legend(frameon=False)
-    m = found["machine"]
+    m = results["machine"]
     axis.set_title(
         f"{HELD_OUT:,} held-out names; {m['processor']}, {m['cores']} cores, {m['date']}",
         fontsize=10,
@@ -190,8 +192,8 @@ def main() -> None:
             lists[name] = measure(
                 path, 1 if path else LOOKS, args.only or list(PRESETS), lists.get(name)
             )
-        found = {"machine": benchmarking.machine(), "held_out": HELD_OUT, "lists": lists}
-        RESULTS.write_text(json.dumps(found, indent=1) + "\n")
+        results = {"machine": benchmarking.machine(), "held_out": HELD_OUT, "lists": lists}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     plot(json.loads(RESULTS.read_text()))
 
 

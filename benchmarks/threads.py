@@ -60,11 +60,11 @@ def main() -> None:
         while time.perf_counter() < end:
             for trainer, seen in zip(trainers, times):
                 seen.append(wall_seconds(trainer, batches))
-        one, two = map(statistics.median, times)
+        alone, together = map(statistics.median, times)
         print(
             f"n_embd {n_embd}, batch {batch_size}: work {work:.2e}, "
-            f"{1e6 * one:.0f} us per step with one thread, {1e6 * two:.0f} with two, "
-            f"{one / two:.2f} times faster (best {min(times[0]) / min(times[1]):.2f})"
+            f"{1e6 * alone:.0f} us per step with one thread, {1e6 * together:.0f} with two, "
+            f"{alone / together:.2f} times faster (best {min(times[0]) / min(times[1]):.2f})"
         )
 
 

@@ -12,9 +12,8 @@ from torch.nn import functional
 from microgpt.config import Config
 
 Batch = Sequence[Sequence[int]]
-Padded = tuple[
-    Tensor, Tensor, Tensor | None
-]  # ids, targets, weights in the loss if they differ: [document][position]
+# ids, targets, weights in the loss if they differ: [document][position]
+Padded = tuple[Tensor, Tensor, Tensor | None]
 
 
 def rms_norm(x: Tensor) -> Tensor:

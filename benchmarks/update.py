@@ -53,7 +53,7 @@ def main() -> None:
 def texts(results: dict[str, Any]) -> dict[Path, str]:
     """The files that hold tables, with their new text."""
     readme = between_marks(README.read_text(), figures(results))
-    found = {
+    texts_by_path = {
         README: between_marks(
             readme, quality.table(json.loads(quality.RESULTS.read_text())), *QUALITY_MARKS
         )
@@ -61,15 +61,15 @@ def texts(results: dict[str, Any]) -> dict[Path, str]:
     speed = between_marks(SPEED.read_text(), races(results), *RACE_MARKS)
     if results.get("fast"):
         speed = between_marks(speed, bars(results["machine"], results["fast"]))
-    found[SPEED] = speed
-    return found
+    texts_by_path[SPEED] = speed
+    return texts_by_path
 
 
 def output(*command: str) -> dict[str, Any]:
     """The JSON that a Python command prints."""
     done = subprocess.run([sys.executable, *command], check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    figures: dict[str, Any] = json.loads(done.stdout)
+    return figures
 
 
 def between_marks(text: str, table: str, begin: str = BEGIN, end: str = END) -> str:
@@ -86,12 +86,17 @@ def figures(results: dict[str, Any]) -> str:
         "",
     ]
     lines += ["| what | engine | median | range | times scalar |", "|---|---|---|---|---|"]
-    for one in results["measurements"]:
-        unit = one["unit"]
-        span = f"{number(one['low'])}–{number(one['high'])} {unit}"
-        ratio = f"{one['ratio']:,.0f}" if one["ratio"] and one["engine"] != "scalar" else ""
+    for measurement in results["measurements"]:
+        unit = measurement["unit"]
+        span = f"{number(measurement['low'])}–{number(measurement['high'])} {unit}"
+        ratio = (
+            f"{measurement['ratio']:,.0f}"
+            if measurement["ratio"] and measurement["engine"] != "scalar"
+            else ""
+        )
         lines.append(
-            f"| {one['what']} | {one['engine']} | {number(one['median'])} {unit} "
+            f"| {measurement['what']} | {measurement['engine']} "
+            f"| {number(measurement['median'])} {unit} "
             f"| {span} | {ratio} |"
         )
     return "\n".join([*lines, ""])
@@ -104,13 +109,13 @@ def races(results: dict[str, Any]) -> str:
     )
 
 
-def browser_figures(found: dict[str, Any] | None) -> list[str]:
+def browser_figures(figures: dict[str, Any] | None) -> list[str]:
     """The figures of page and server as a second table; no lines if there was no Chromium."""
-    if found is None:
+    if figures is None:
         return []
-    seconds, requests = found["seconds_for_1000_steps_in_chromium"], found["sample_requests"]
+    seconds, requests = figures["seconds_for_1000_steps_in_chromium"], figures["sample_requests"]
     rows = {
-        "page without its lists": f"{found['page_bytes']:,} bytes",
+        "page without its lists": f"{figures['page_bytes']:,} bytes",
         "1,000 reference steps in Chromium": (
             f"median {seconds['median']:.2f} s, best {seconds['best']:.2f} s"
         ),

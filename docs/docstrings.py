@@ -38,9 +38,28 @@ class Docstrings(griffe.Extension):
             obj.docstring.value = prepared(obj.docstring.value)
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:
-        """In signatures a field of `Config` has its default alone, without range and sentence."""
+        """`Config` and `MicroGPT` get constructors with the fields as keyword arguments.
+
+        A field of `Config` has its default alone, without range and sentence.
+        """
+        shared = _parameters(pkg["config.HyperParameters"])
         for name in ("config.Config", "model.MicroGPT"):
-            for parameter in pkg[name].members["__init__"].parameters:
-                default = parameter.default
-                if isinstance(default, griffe.ExprCall) and str(default.function) == "_option":
-                    parameter.default = default.arguments[0]
+            parameters = griffe.Parameters(*shared, *_parameters(pkg[name]))
+            pkg[name].set_member("__init__", griffe.Function("__init__", parameters=parameters))
+
+
+def _parameters(kind: griffe.Class) -> list[griffe.Parameter]:
+    """The annotated attributes of a class, as `config.KeywordArguments` takes them."""
+    parameters = []
+    for field in kind.members.values():
+        if isinstance(field, griffe.Attribute) and "class-attribute" in field.labels:
+            default = field.value
+            if isinstance(default, griffe.ExprCall) and str(default.function) == "_option":
+                default = default.arguments[0]
+            keyword = griffe.ParameterKind.keyword_only
+            parameters.append(
+                griffe.Parameter(
+                    field.name, annotation=field.annotation, kind=keyword, default=default
+                )
+            )
+    return parameters

@@ -25,11 +25,8 @@ VOCAB = 5
 BOS = VOCAB - 1
 SMALL = Config(n_embd=4, n_head=2, block_size=4)
 DEEP = Config(n_layer=2, n_embd=6, n_head=3, block_size=7, beta1=0.9, beta2=0.95, eps_adam=1e-6)
-DOCUMENTS = [
-    [4, 0, 1, 4],
-    [4, 2, 4],
-    [4, 3, 3, 0, 1, 2, 0, 1, 1, 4],
-]  # the last is longer than a block
+# The last is longer than a block.
+DOCUMENTS = [[4, 0, 1, 4], [4, 2, 4], [4, 3, 3, 0, 1, 2, 0, 1, 1, 4]]
 
 
 def never() -> bool:
@@ -182,7 +179,7 @@ def check_other_updates_are_scalars_or_refused(kind: Kind) -> None:
         config = Config(**(DEEP.to_dict() | changes))
         ours, theirs = model(kind, config), model(ScalarEngine, config)
         if not kind.supports(config):
-            with pytest.raises(ConfigError, match="trains without"):
+            with pytest.raises(ConfigError, match="cannot train with"):
                 ours.steps([DOCUMENTS], [0.01], never)
             assert_agree(
                 kind,
@@ -258,7 +255,7 @@ def check_threads_that_share_an_engine_take_turns(kind: Kind) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == [([one] * 3, gradients) for one in expected]
+    assert results == [([generated] * 3, gradients) for generated in expected]
 
 
 # ---- Edges ---------------------------------------------------------------------------------------
@@ -279,7 +276,7 @@ def check_tokens_past_the_block_are_not_looked_at(kind: Kind) -> None:
     assert engine.trace(long, never) == engine.trace(long[:size], never)
 
 
-def check_nothing_asked_is_nothing_done(kind: Kind) -> None:
+def check_empty_calls_give_empty_results(kind: Kind) -> None:
     engine = model(kind)
     assert engine.steps([], [], never) == ([], "done")
     assert engine.log_probabilities([], never) == []
@@ -364,6 +361,12 @@ def check_wrong_arguments_have_the_same_words_everywhere(kind: Kind) -> None:
     for token in ("0", 1.5, None):
         with pytest.raises(TypeError):
             engine.gradients([[4, token, 4]], never)
+    for token in (10**30, -(10**5000)):
+        with pytest.raises(ValueError, match=r"^a token is outside the vocabulary of 5 tokens$"):
+            engine.gradients([[4, token, 4]], never)
+    for threads in (-1, 65):
+        with pytest.raises(ValueError, match=r"^threads must be from 0 to 64$"):
+            model(kind, threads=threads)
     assert bits(engine.state()) == before
 
 
@@ -371,11 +374,10 @@ def check_a_state_of_another_model_is_refused(kind: Kind) -> None:
     count = SMALL.parameter_count(VOCAB)
     for name in ("parameters", "m", "v"):
         state = initial(SMALL)
-        setattr(state, name, getattr(state, name)[:3])
+        state = state._replace(**{name: getattr(state, name)[:3]})
         with pytest.raises(ValueError, match=f"^{name} must hold {count} numbers, not 3$"):
             kind(SMALL, VOCAB, state)
-    state = initial(SMALL)
-    state.step = -1
+    state = initial(SMALL)._replace(step=-1)
     with pytest.raises(ValueError, match=r"^step must be at least 0$"):
         kind(SMALL, VOCAB, state)
 
@@ -410,8 +412,8 @@ def check_stopped_at_once_it_returns_what_is_finished(kind: Kind) -> None:
     assert bits(engine.state()) == before
 
 
-def check_stopped_later_it_stands_between_two_updates(kind: Kind) -> None:
-    """Long enough to be asked more than once; the same steps again give the same bits."""
+def check_stopped_later_it_is_between_two_updates(kind: Kind) -> None:
+    """`stop` is called several times in this run. Its steps, made again, give the same bits."""
     engine, batches = model(kind, DEEP), [DOCUMENTS * 4] * 4000
     asked = 0
 
@@ -430,22 +432,24 @@ def check_stopped_later_it_stands_between_two_updates(kind: Kind) -> None:
 
 
 def check_what_stop_raises_comes_out(kind: Kind) -> None:
+    """Also errors that arithmetic raises: they may not be taken for a divergence."""
     engine = model(kind)
     before = bits(engine.state())
+    for error in (KeyboardInterrupt, ValueError, ZeroDivisionError):
 
-    def stop() -> bool:
-        raise KeyboardInterrupt
+        def stop(error: type[BaseException] = error) -> bool:
+            raise error
 
-    calls: list[Callable[[], Any]] = [
-        lambda: engine.steps([DOCUMENTS], [0.1], stop),
-        lambda: engine.gradients(DOCUMENTS, stop),
-        lambda: engine.log_probabilities(DOCUMENTS, stop),
-        lambda: engine.trace(DOCUMENTS[0], stop),
-        lambda: engine.generate(3, coins(40), [BOS], 1.0, 0, 1.0, stop),
-    ]
-    for call in calls:
-        with pytest.raises(KeyboardInterrupt):
-            call()
+        calls: list[Callable[[], Any]] = [
+            lambda stop=stop: engine.steps([DOCUMENTS], [0.1], stop),
+            lambda stop=stop: engine.gradients(DOCUMENTS, stop),
+            lambda stop=stop: engine.log_probabilities(DOCUMENTS, stop),
+            lambda stop=stop: engine.trace(DOCUMENTS[0], stop),
+            lambda stop=stop: engine.generate(3, coins(40), [BOS], 1.0, 0, 1.0, stop),
+        ]
+        for call in calls:
+            with pytest.raises(error):
+                call()
     assert bits(engine.state()) == before
     assert engine.steps([DOCUMENTS], [0.1], never).end == "done"
 

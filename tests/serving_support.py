@@ -16,8 +16,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+import pytest
 from conftest import TINY, TINY_DOCUMENTS, skip_or_fail
 
 from microgpt import MicroGPT
@@ -105,3 +107,21 @@ def port_of(process: subprocess.Popen[str]) -> int:
         if found:
             return int(found[1])
     raise AssertionError(f"the server ended with {process.wait()}")
+
+
+@pytest.fixture(scope="module")
+def model() -> MicroGPT:
+    return tiny_model()
+
+
+@pytest.fixture(scope="module")
+def here(model: MicroGPT) -> Iterator[Live]:
+    with live(model) as server_here:
+        yield server_here
+
+
+@pytest.fixture(scope="module")
+def model_path(model: MicroGPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    model.save(path)
+    return path

@@ -96,11 +96,11 @@ def test_every_file_has_its_place_in_the_order() -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_file_imports_only_from_files_below_it(name: str) -> None:
     ours = {
-        found.removeprefix("microgpt:")
-        for found in imports(FILES[name])
-        if found.startswith("microgpt:")
+        module.removeprefix("microgpt:")
+        for module in imports(FILES[name])
+        if module.startswith("microgpt:")
     }
-    above = {found for found in ours - {"", name} if RANK[found] >= RANK[name]}
+    above = {module for module in ours - {"", name} if RANK[module] >= RANK[name]}
     assert not above, f"{name} imports {above}"
 
 
@@ -115,8 +115,8 @@ def test_heavy_packages_are_imported_in_one_file_each() -> None:
         "schedule": "journey.remind",
     }
     for name, path in FILES.items():
-        for found in imports(path):
-            top = found.split(".")[0]
+        for module in imports(path):
+            top = module.split(".")[0]
             assert homes.get(top, name) == name, f"{name} imports {top}"
 
 

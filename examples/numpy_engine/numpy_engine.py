@@ -45,7 +45,7 @@ class NumpyEngine(PythonEngine):
     bound = 1e-11  # sums in another order; the largest difference seen on random models is 3e-13
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
-        super().__init__(config, vocab_size, state)
+        super().__init__(config, vocab_size, state, threads=threads)
         self.p, self.m, self.v = (np.array(x) for x in (state.parameters, state.m, state.v))
         self.gradient, self.step = np.zeros_like(self.p), state.step
         self.weights, self.d_weights = self._matrices(self.p), self._matrices(self.gradient)

@@ -81,8 +81,9 @@ def _processor() -> str:
 def measure(seconds: float, peers: dict[str, str]) -> Iterator[Measurement]:
     """Yield every measurement when it is made.
 
-    seconds: about how long each engine runs for one figure; above 0 and at most a day, otherwise
-    ConfigError. peers: name -> command of other programs; {data} stands for the path of the names.
+    seconds: about how long each engine runs for one figure.
+    peers: name -> command of other programs, in which {data} is replaced by the path of the names.
+    Raises ConfigError unless seconds is above 0 and at most a day.
     """
     check_range("seconds", seconds, False, 0, 86_400, open_low=True)
     # Commands first: the peak memory of a child includes what its parent held when it started.

@@ -22,9 +22,8 @@ import os
 import struct
 import sys
 from array import array
-from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from . import __version__, files
 from .config import Config
@@ -44,8 +43,7 @@ THEN = ", then "  # between the instruction sets of a model that was trained on 
 _TENSORS = {"": "parameters", "m.": "m", "v.": "v"}  # prefix of a tensor's name -> field of State
 
 
-@dataclass(frozen=True)
-class Data:
+class Data(NamedTuple):
     """What a model was trained on.
 
     origin: where the documents were read. fingerprint: SHA-256 of all of them. documents: how many.
@@ -60,9 +58,25 @@ class Data:
         """The entry for these documents."""
         return cls(source.origin, source.fingerprint(), len(source.documents))
 
+    def require(self, source: Corpus, where: str, fix: str) -> None:
+        """Raise DataError unless these are the documents that the model was trained on."""
+        if source.fingerprint() == self.fingerprint:
+            return
+        here = len(source.documents)
+        why = f"{here:,} documents here, {self.documents:,} there"
+        if here == self.documents:
+            why = "the same number, but other ones or in another order"
+        raise DataError(
+            f"these are not the documents the model was trained on: {why}", where=where, fix=fix
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as it is in a model file."""
+        return {**self._asdict(), "origin": self.origin._asdict()}
+
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Data:
-        """The inverse of `asdict`. Raises ValueError or TypeError on anything else."""
+        """The inverse of `to_dict`. Raises ValueError or TypeError on anything else."""
         origin = values.pop("origin")
         sources = tuple(origin.pop("sources"))
         self = cls(Origin(sources, **origin), **values)
@@ -77,8 +91,7 @@ class Data:
         return self
 
 
-@dataclass(frozen=True)
-class MadeBy:
+class MadeBy(NamedTuple):
     """What trained a model. The model's last bits may depend on each of these.
 
     engine: its name. instruction_set: the one the engine used, "" if its bits depend on none.
@@ -118,21 +131,20 @@ class MadeBy:
         before = earlier.instruction_set if earlier.engine else "unknown"
         here = self.instruction_set
         both = before if before.split(THEN)[-1] == here else f"{before}{THEN}{here}"
-        return replace(self, instruction_set=both)
+        return self._replace(instruction_set=both)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> MadeBy:
-        """The inverse of `asdict`. Raises ValueError or TypeError on anything else."""
+        """The inverse of `_asdict`. Raises ValueError or TypeError on anything else."""
         self = cls(**values)
-        if len(values) != len(fields(cls)) or not all(
+        if len(values) != len(cls._fields) or not all(
             isinstance(value, str) for value in values.values()
         ):
             raise ValueError("the entry made_by must hold six strings")
         return self
 
 
-@dataclass
-class Checkpoint:
+class Checkpoint(NamedTuple):
     """A training run between two steps. draws: the stream of random numbers as it stands there."""
 
     config: Config
@@ -189,8 +201,8 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "step": str(state.step),
         "config": json.dumps(checkpoint.config.to_dict()),
         "alphabet": json.dumps("".join(checkpoint.tokenizer.alphabet), ensure_ascii=False),
-        "data": json.dumps(asdict(checkpoint.data)),
-        "made_by": json.dumps(asdict(checkpoint.made_by)),
+        "data": json.dumps(checkpoint.data.to_dict()),
+        "made_by": json.dumps(checkpoint.made_by._asdict()),
         "rng_state": checkpoint.draws.state(),
     }
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -263,7 +275,7 @@ def from_bytes(data: bytes) -> Checkpoint:
     return Checkpoint(config, tokenizer, state, draws, source, made_by)
 
 
-_UNKNOWN = json.dumps(asdict(MadeBy()))
+_UNKNOWN = json.dumps(MadeBy()._asdict())
 
 
 def _config(values: Any, version: str) -> Config:

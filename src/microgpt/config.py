@@ -11,8 +11,7 @@ import operator
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import Field, FrozenInstanceError, asdict, dataclass, field, fields
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, dataclass_transform
 
 from .errors import ConfigError, quote
 from .reference import shapes
@@ -20,22 +19,77 @@ from .reference import shapes
 BlockSize = TypeVar("BlockSize")
 
 
-def _option(
-    default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = ""
-) -> Any:
-    """A field with its description, its range and its command-line flag.
+class Field(NamedTuple):
+    """A hyper-parameter: its default, its range, its description and its command-line flag.
 
     The range is [low, high], or (low, high] if `open_low`. Without `flag`, the flag is made from
     the name.
     """
-    return field(
-        default=default,
-        metadata={"low": low, "high": high, "open_low": open_low, "says": says, "flag": flag},
-    )
+
+    name: str
+    default: int | float
+    low: float
+    high: float
+    says: str
+    open_low: bool
+    flag: str
 
 
-@dataclass(kw_only=True)
-class HyperParameters(Generic[BlockSize]):
+def _option(
+    default: float, low: float, high: float, says: str, *, open_low: bool = False, flag: str = ""
+) -> Any:
+    """The field whose name is that of the class attribute to which this is assigned."""
+    return Field("", default, low, high, says, open_low, flag)
+
+
+class _Signature:
+    """What help() and notebooks show for the constructor. Made only when they ask for it."""
+
+    def __get__(self, instance: object, owner: type[KeywordArguments]) -> Any:
+        from inspect import Parameter, Signature
+
+        kind = Parameter.KEYWORD_ONLY
+        return Signature(
+            [Parameter(name, kind, default=value) for name, value in owner.defaults.items()]
+        )
+
+
+@dataclass_transform(kw_only_default=True)
+class KeywordArguments:
+    """A class of annotated attributes, which are the keyword arguments of its constructor.
+
+    `@dataclass(kw_only=True)` would do the same. But dataclasses imports inspect, ast and tokenize,
+    which takes almost as long as starting Python, and every command would wait for it.
+    defaults: name -> default of every argument.
+    """
+
+    defaults: ClassVar[dict[str, Any]] = {}
+    __signature__ = _Signature()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        own = {name: vars(cls)[name] for name in cls.__annotations__ if name in vars(cls)}
+        for name, value in own.items():
+            if isinstance(value, Field):
+                FIELDS[name] = value._replace(name=name)
+                own[name] = value.default
+                setattr(cls, name, value.default)
+        cls.defaults = cls.defaults | own
+
+    def __init__(self, **values: Any) -> None:
+        for name in values.keys() - self.defaults.keys():
+            raise TypeError(f"{type(self).__name__}() has no argument {name!r}")
+        vars(self).update(self.defaults | values)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Called at the end of the constructor."""
+
+
+FIELDS: dict[str, Field] = {}  # the hyper-parameters by name, from the class that follows
+
+
+class HyperParameters(KeywordArguments, Generic[BlockSize]):
     """The fields that `Config` and `MicroGPT` share. It checks nothing.
 
     The type of `block_size` is a parameter, because `MicroGPT` also accepts "auto".
@@ -46,7 +100,7 @@ class HyperParameters(Generic[BlockSize]):
     )
     n_embd: int = _option(16, 1, 65_536, "Width of the residual stream; a multiple of n_head.")
     n_head: int = _option(4, 1, 1024, "Number of attention heads in each layer.")
-    block_size: BlockSize = _option(  # noqa: RUF009 - it is a field, which ruff does not see
+    block_size: BlockSize = _option(
         16, 1, 1_048_576, "Number of positions the model sees; longer documents are cut."
     )
     num_steps: int = _option(
@@ -96,7 +150,6 @@ class HyperParameters(Generic[BlockSize]):
     )
 
 
-@dataclass(kw_only=True, unsafe_hash=True)
 class Config(HyperParameters[int]):
     """Everything a training run depends on besides its documents: validated, and immutable.
 
@@ -129,15 +182,20 @@ class Config(HyperParameters[int]):
                 fix=f"warmup {self.num_steps // 5}",
             )
 
-    # Not @dataclass(frozen=True): a frozen class cannot share its fields with MicroGPT, which is
-    # not.
     def __setattr__(self, name: str, value: object) -> None:
-        if name in vars(self) or name not in FIELDS:
-            raise FrozenInstanceError(f"cannot assign to field {name!r}")
-        super().__setattr__(name, value)
+        raise AttributeError(f"a Config cannot be changed: {name} cannot be assigned")
 
     def __delattr__(self, name: str) -> None:
-        raise FrozenInstanceError(f"cannot delete field {name!r}")
+        raise AttributeError(f"a Config cannot be changed: {name} cannot be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Config) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(vars(self).items()))
+
+    def __repr__(self) -> str:
+        return f"Config({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
 
     @property
     def plain(self) -> bool:
@@ -183,7 +241,7 @@ class Config(HyperParameters[int]):
 
     def to_dict(self) -> dict[str, int | float]:
         """Name -> value of every field, as in the header of a model file."""
-        return asdict(self)
+        return dict(vars(self))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Config:
@@ -197,10 +255,8 @@ class Config(HyperParameters[int]):
         return cls(**values)  # type: ignore[arg-type]
 
 
-FIELDS: dict[str, Field[Any]] = {item.name: item for item in fields(HyperParameters)}
-
-# Options that are not hyper-parameters: name -> (whole numbers only, lowest, highest, lowest
-# excluded)
+# Options that are not hyper-parameters.
+# name -> (whole numbers only, lowest, highest, whether the lowest is excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "n": (True, 0, 2**31 - 1, False),
     "threads": (True, 0, 64, False),
@@ -233,10 +289,8 @@ def checked(name: str, value: object) -> int | float:
                 f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}"
             )
         return value
-    limits = FIELDS[name].metadata
-    return check_range(
-        name, value, kind(name) is int, limits["low"], limits["high"], limits["open_low"]
-    )
+    field = FIELDS[name]
+    return check_range(name, value, kind(name) is int, field.low, field.high, field.open_low)
 
 
 def check_range(

@@ -6,25 +6,21 @@ surrounding white space is removed, and empty lines are left out.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import os
 import sys
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from . import files, reference
+from . import files
 from .errors import ConfigError, DataError, InputError, quote, reason
 
 BUILTIN, PYTHON = "builtin:names", "python"
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """The arguments of `read`, so that the documents can be read again.
 
     sources is ("python",) for documents that were passed as strings.
@@ -43,8 +39,7 @@ class Origin:
         return not {"-", PYTHON} & set(self.sources)
 
 
-@dataclass
-class Corpus:
+class Corpus(NamedTuple):
     """A dataset: its documents in their original order, and where they came from."""
 
     documents: list[str]
@@ -64,7 +59,7 @@ def builtin() -> Corpus:
     from importlib.resources import files as package_files  # takes milliseconds, rarely needed
 
     text = (package_files(__package__) / "data" / "names.txt").read_text("utf-8")
-    return Corpus(reference.read_documents(text), Origin())
+    return Corpus(read_documents(text), Origin())
 
 
 def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False) -> Corpus:
@@ -87,10 +82,13 @@ def read(sources: Sequence[str], column: str | None = None, dedupe: bool = False
         else:
             name = "standard input" if source == "-" else source
             text = decode(_standard_input() if source == "-" else files.read(source), name)
-            documents += (
-                reference.read_documents(text) if column is None else _column(text, column, name)
-            )
-    return _finished(documents, origin)
+            documents += read_documents(text) if column is None else _column(text, column, name)
+    return _checked(documents, origin)
+
+
+def read_documents(text: str) -> list[str]:
+    """What `reference.read_documents` returns, in half the time: each line is stripped once."""
+    return list(filter(None, map(str.strip, text.split("\n"))))
 
 
 def _standard_input() -> bytes:
@@ -126,7 +124,7 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
         documents.append(one_line(item))
-    return _finished([document for document in documents if document], Origin((PYTHON,)))
+    return _checked([document for document in documents if document], Origin((PYTHON,)))
 
 
 def one_line(text: str) -> str:
@@ -135,8 +133,8 @@ def one_line(text: str) -> str:
     return " ".join(text.split()) if "\n" in text or "\r" in text else text
 
 
-# Byte order marks of other encodings. UTF-32 comes first: one of its marks begins with one of
-# UTF-16.
+# Byte order marks of other encodings. UTF-32 comes first, because its little-endian mark begins
+# with that of UTF-16.
 _MARKS = {
     BOM_UTF32_LE: "UTF-32",
     BOM_UTF32_BE: "UTF-32",
@@ -175,6 +173,9 @@ def _column(text: str, column: str, where: str) -> list[str]:
             if line.strip()
         ]
     else:
+        import csv
+        import io
+
         head = text.split("\n", 1)[0]
         delimiter = next((mark for mark in "\t,;" if mark in head), ",")
         csv.field_size_limit(max(len(text), csv.field_size_limit()))  # a cell may be the whole text
@@ -219,27 +220,28 @@ def _no_column(column: str, place: str, columns: list[str]) -> None:
     )
 
 
-_GIVE = "name the dataset: sample --novel FILE, verify --data FILE"
+_NAME_DATASET = "name the dataset: sample --novel FILE, verify --data FILE"
 
 
-def again(origin: Origin, fingerprint: str) -> Corpus:
-    """Read documents once more from where they were read before.
+def read_again(origin: Origin, fingerprint: str) -> Corpus:
+    """The documents, read once more from where they were read before.
 
     Raises DataError if they have changed or cannot be read twice, InputError if they are gone.
     """
     if not origin.repeatable:
         raise DataError(
-            "the model file does not contain the documents it was trained on", fix=_GIVE
+            "the model file does not contain the documents it was trained on", fix=_NAME_DATASET
         )
     source = read(origin.sources, origin.column, origin.dedupe)
     if source.fingerprint() != fingerprint:
         raise DataError(
-            "the dataset the model was trained on has changed", where=str(origin), fix=_GIVE
+            "the dataset the model was trained on has changed", where=str(origin), fix=_NAME_DATASET
         )
     return source
 
 
-def _finished(documents: list[str], origin: Origin) -> Corpus:
+def _checked(documents: list[str], origin: Origin) -> Corpus:
+    """The dataset of these documents, deduplicated if `origin` says so. Raises DataError."""
     if origin.dedupe:
         documents = list(dict.fromkeys(documents))
     if not documents:
@@ -248,8 +250,10 @@ def _finished(documents: list[str], origin: Origin) -> Corpus:
             where=str(origin),
             fix="write one string per line",
         )
+    text = "".join(documents)
     try:
-        "".join(set("".join(documents))).encode()
+        if not text.isascii():
+            "".join(set(text)).encode()
     except UnicodeEncodeError as error:
         raise DataError(
             "a document contains a lone surrogate, which is not a character", where=str(origin)

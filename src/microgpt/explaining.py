@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,7 +17,7 @@ class Explanation:
 
     Position t sees tokens[0..t] and predicts tokens[t + 1].
 
-    tokens: labels of the string's tokens; the first and the last stand for the end mark.
+    tokens: labels of the string's tokens. BOS, which marks both ends, is "·".
     alphabet: labels of the columns of `probabilities`.
     probabilities[position][token]. losses[position]: in nats. loss: their mean.
     attention[layer][head][position][earlier position].
@@ -40,6 +39,8 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         """A table for notebooks: each token with its loss, which also sets the shade."""
+        import html
+
         cells = "".join(
             f'<td style="background:rgba(214,69,65,{min(loss / 6, 1):.2f});'
             f'text-align:center;padding:4px 8px">'

@@ -15,12 +15,13 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from . import __version__, checkpoint, corpus, scoring
+from .config import Config
 from .errors import CheckpointError, ConfigError, MicrogptError, MissingPartError, quote
 from .gpt import GPT
 from .page import assembly
@@ -28,8 +29,8 @@ from .page import assembly
 _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"
 _TYPES_MARK = "/** A microgpt model. "
-# JavaScript's log probability of a document may differ by this: in nats, or relative to it where
-# it is above 1. Measured on names: 4e-15.
+# The log-probability of a document in JavaScript may differ by this from the engine's: in nats, or
+# relative to it where it is above 1. Measured on names: 4e-15.
 CLOSE = 1e-12
 
 
@@ -42,7 +43,6 @@ class Format:
     """
 
     suffix: str
-    says: str
     files: Callable[[checkpoint.Checkpoint, list[str]], dict[str, str]]
     check: Callable[[checkpoint.Checkpoint, str], tuple[float, str]]
 
@@ -171,8 +171,9 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
         *model.tokenizer.alphabet[:200],
         "".join(model.tokenizer.alphabet)[: 2 * model.config.block_size],
     ]
-    one_block = replace(model.config, windows=False)  # the module cuts at the block
-    gpt = replace(GPT.from_checkpoint(model), config=one_block)
+    # The module cuts at the block.
+    one_block = Config.from_dict(model.config.to_dict() | {"windows": False})
+    gpt = GPT.from_checkpoint(model)._replace(config=one_block)
     scores = scoring.score(gpt, texts, lambda: False)
     expected = [score.log_probability for score in scores]
     script = (
@@ -199,14 +200,12 @@ def check_js(model: checkpoint.Checkpoint, text: str) -> tuple[float, str]:
     pairs = zip(json.loads(done.stdout), expected, strict=True)
     return max(
         0.0 if a == b else abs(a - b) / max(1.0, abs(b)) for a, b in pairs
-    ), "log probabilities, in node"
+    ), "log-probabilities, in node"
 
 
 FORMATS = {
-    "html": Format(
-        ".html", "a page with the model and its dataset, for use offline", to_html, check_html
-    ),
-    "js": Format(".js", "an ES module with types: sample, score, next", to_js, check_js),
+    "html": Format(".html", to_html, check_html),
+    "js": Format(".js", to_js, check_js),
 }
 
 
@@ -252,7 +251,7 @@ export declare function sample(options?: {
   seed?: number | bigint;
 }): string[];
 /**
- * The log probability of a text in nats, its end included. A text longer than the block is cut.
+ * The log-probability of a text in nats, its end included. A text longer than the block is cut.
  * Throws RangeError for a character outside the alphabet.
  */
 export declare function score(text: string): number;

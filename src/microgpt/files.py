@@ -1,4 +1,4 @@
-"""Reads untrusted files and writes all files of the program.
+"""Reads untrusted files, and writes the files that users keep.
 
 Reading returns a whole regular file or raises an error; a pipe or a device never blocks. Writing
 leaves the old file or the new one, and never a part, even if the process is killed or power fails.
@@ -12,11 +12,11 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import NoReturn
 
 from .errors import (
     BusyError,
+    DataError,
     InputError,
     MicrogptError,
     OutputError,
@@ -78,6 +78,16 @@ def read(path: StrPath) -> bytes:
             ) from error
 
 
+def read_text(path: StrPath, what: str) -> str:
+    """The text of a regular file in UTF-8. Raises DataError, which names `what`, for other text."""
+    try:
+        return read(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{what} is not UTF-8 text", where=f"{quote(os.fspath(path))}, byte {error.start}"
+        ) from error
+
+
 def _fail_to_read(path: StrPath, error: OSError | ValueError) -> NoReturn:
     where = quote(os.fspath(path), 400)
     if isinstance(error, PermissionError):
@@ -134,10 +144,7 @@ def _acquire(beside: str, path: StrPath) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if error.errno not in (
-                errno.EAGAIN,
-                errno.EACCES,
-            ):  # such as a file system without locks
+            if error.errno not in (errno.EAGAIN, errno.EACCES):  # a file system without locks
                 os.close(descriptor)
                 _fail_to_write(path, error, 0)
             owner = os.read(descriptor, 20).decode("ascii", "replace").strip() or "unknown"
@@ -283,8 +290,8 @@ def _mode(path: StrPath) -> int:
 
 def _sibling(path: StrPath, suffix: str) -> str:
     """A hidden file beside the target. Symbolic links to the target are followed."""
-    target = Path(os.path.realpath(path))
-    return str(target.with_name(f".{target.name}{suffix}"))
+    folder, name = os.path.split(os.path.realpath(path))
+    return os.path.join(folder, f".{name}{suffix}")
 
 
 def _fail_to_write(path: StrPath, error: OSError, size: int) -> NoReturn:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .checkpoint import Checkpoint
 from .config import Config
@@ -10,8 +10,7 @@ from .engines import AUTO, Engine, engine_class
 from .tokenizer import Tokenizer
 
 
-@dataclass(frozen=True)
-class GPT:
+class GPT(NamedTuple):
     """What sampling, scoring and explaining work on.
 
     The configuration and the tokenizer never change. The engine's weights do, if it is trained.

@@ -6,10 +6,8 @@ arguments, `fit` returns self, and the attributes that `fit` sets end with an un
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import checkpoint as checkpoints
@@ -29,7 +27,6 @@ Documents = Iterable[str] | os.PathLike[str]
 _RESTORED = ("_gpt", "_session", "_checkpoint")  # not pickled, but made again from a checkpoint
 
 
-@dataclass(kw_only=True, eq=False, repr=False)
 class MicroGPT(HyperParameters[int | Literal["auto"]]):
     """A tiny GPT for lists of short strings.
 
@@ -68,7 +65,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @classmethod
     def _names(cls) -> list[str]:
-        return list(inspect.signature(cls).parameters)
+        return list(cls.defaults)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments, unchanged.
@@ -102,8 +99,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         return self._gpt is not None
 
     def __repr__(self) -> str:
-        defaults = inspect.signature(type(self)).parameters
-        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != defaults[k].default]
+        changed = [f"{k}={v!r}" for k, v in self.get_params().items() if v != self.defaults[k]]
         return f"MicroGPT({', '.join(changed)})"
 
     # ---- training ----
@@ -145,20 +141,9 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
         values["block_size"] = settle_block_size(values["block_size"], source.documents)
         threads = int(checked("threads", self.threads))
         session = Session.start(Config(**values), source, self.engine, threads)
-        self._adopt(session)
-        return session
-
-    def _adopt(self, session: Session) -> None:
         self._session, self._checkpoint, self._known = session, None, None
-        self._gpt = session.gpt
-        self.losses_ = []
-
-    @classmethod
-    def from_session(cls, session: Session) -> MicroGPT:
-        """The model of a training session, which may continue training it."""
-        self = cls(**session.config.to_dict(), engine=session.engine.name)  # type: ignore[arg-type]
-        self._adopt(session)
-        return self
+        self._gpt, self.losses_ = session.gpt, []
+        return session
 
     @property
     def gpt_(self) -> GPT:
@@ -194,7 +179,11 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
         Raises InputError if there is no such file, CheckpointError if it is damaged.
         """
-        checkpoint = checkpoints.load(path)
+        return cls.from_checkpoint(checkpoints.load(path), engine)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: checkpoints.Checkpoint, engine: str = "auto") -> MicroGPT:
+        """The model in a checkpoint that was read already."""
         self = cls(**checkpoint.config.to_dict(), engine=engine)  # type: ignore[arg-type]
         self._restore(checkpoint, engine)
         return self
@@ -214,7 +203,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     def __getstate__(self) -> dict[str, Any]:
         """For pickle, copy and joblib: a trained model as the bytes of its model file.
 
-        The training documents are included if they are in memory. Raises DivergedError as `save`
+        The training set is included if it is in memory. Raises DivergedError as `save`
         does.
         """
         state = {name: value for name, value in vars(self).items() if name not in _RESTORED}
@@ -251,7 +240,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
     ) -> list[str]:
         """Generate up to n strings; fewer if the model hardly ever generates such strings.
 
-        novel: True leaves out the training documents; a collection leaves out its strings.
+        novel: True leaves out the training set; a collection leaves out its strings.
         seed: the same seed gives the same strings here, on the command line and over HTTP.
         The other arguments are described in `sampling.Wanted`.
         Raises ConfigError, and DataError for a prefix with a character outside the alphabet.
@@ -279,13 +268,13 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
                 self._known = frozenset(self._session.documents)
             else:
                 data = self._to_checkpoint().data
-                self._known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+                self._known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         return self._known
 
     # ---- scoring ----
 
     def score_samples(self, X: Iterable[str]) -> list[float]:
-        """The log-probability of each string in nats, end mark included.
+        """The log-probability of each string in nats, end token included.
 
         Raises DataError for a character outside the alphabet.
         """
@@ -307,7 +296,7 @@ class MicroGPT(HyperParameters[int | Literal["auto"]]):
 
     @property
     def classes_(self) -> list[str]:
-        """The possible next tokens: the characters of the alphabet, then "" for the end mark."""
+        """The possible next tokens: the characters of the alphabet, then "" for the end token."""
         return [*self.tokenizer_.alphabet, ""]
 
     def predict_proba(self, X: str | Iterable[str]) -> list[float] | list[list[float]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import textwrap
 from importlib import import_module
 from typing import Any, NoReturn
 
@@ -21,6 +20,8 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         """Lines of a help text, with no break after "[default:" or a hyphen."""
+        import textwrap
+
         words = " ".join(text.split()).replace("[default: ", "[default:\0")
         lines = textwrap.wrap(words, width, break_on_hyphens=False)
         return [line.replace("\0", " ") for line in lines]

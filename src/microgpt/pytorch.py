@@ -103,5 +103,5 @@ class TorchGPT(nn.Module):
 
 
 def _end(tokens: list[int], bos: int) -> int:
-    """Index of the first end mark, or the length."""
+    """Index of the first end token, or the length."""
     return tokens.index(bos) if bos in tokens else len(tokens)

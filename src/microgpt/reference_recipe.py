@@ -68,10 +68,10 @@ def learning_rate_at(step, config):
 def hidden_inputs(tokens, bos, step, share):
     """The tokens with about this share of them replaced by BOS; never the first.
 
-    The model must then predict from what is left, which smooths it as counts are smoothed in n-gram
+    The model must then predict from what is left. That smooths it, as counts are smoothed in n-gram
     models (Xie et al. 2017, "Data noising as smoothing in neural network language models"). What is
-    hidden depends on the step and on the tokens so far, and on nothing else. So documents that
-    begin alike lose the same inputs, in every engine, batch and thread.
+    hidden depends only on the step and on the tokens so far. So documents that begin alike lose the
+    same inputs, in every engine, batch and thread.
     """
     update = mixed(step + 0x2545F491)
     inputs, prefix = [], 0
@@ -187,7 +187,7 @@ def main(path="input.txt", settings=GOOD, num_steps=1600, seed=42):
     pieces = [reference.encode(document, alphabet) for document in documents]
     if config.windows:
         pieces = [piece for tokens in pieces for piece in windows(tokens, block_size)]
-        random.Random(seed).shuffle(pieces)  # neighbours would be too much alike
+        random.Random(seed).shuffle(pieces)  # neighbors would be too much alike
     m, v = [0.0] * len(parameters), [0.0] * len(parameters)
     for step in range(num_steps):
         losses = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
 
 from .config import check_range, checked
 from .engines import Stop
@@ -17,12 +16,11 @@ from .errors import ConfigError, quote
 from .gpt import GPT
 from .randomness import Draws
 
-TRIES = 200  # strings generated, at most, for each one requested,
-LEAST_TRIES = 2_000  # but never fewer than this for all together
+TRIES = 200  # at most this many strings are generated for each one requested,
+LEAST_TRIES = 2_000  # or this many in all, if that is more
 LONGEST = 1_000  # characters of a sample from a model trained with windows: no block ends it
 
 
-@dataclass(frozen=True)
 class Wanted:
     """Which strings to generate.
 
@@ -32,17 +30,21 @@ class Wanted:
     min_len, max_len: in characters. novel: strings to leave out. unique: no duplicates.
     """
 
-    temperature: float = 0.5
-    top_k: int = 0
-    top_p: float = 1.0
-    prefix: str = ""
-    match: str | None = None
-    min_len: int = 0
-    max_len: int | None = None
-    novel: Collection[str] = ()
-    unique: bool = False
-
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.5,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        prefix: str = "",
+        match: str | None = None,
+        min_len: int = 0,
+        max_len: int | None = None,
+        novel: Collection[str] = (),
+        unique: bool = False,
+    ) -> None:
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.prefix, self.match, self.min_len, self.max_len = prefix, match, min_len, max_len
+        self.novel, self.unique = novel, unique
         for name in ("temperature", "top_k", "top_p", "min_len"):
             checked(name, getattr(self, name))
         if self.max_len is not None:
@@ -76,7 +78,7 @@ def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> It
     Without filters these are the strings that the reference generates from the same random numbers.
 
     A model trained with windows continues past its block, piece by piece, as it does in scoring. It
-    ends at the end mark, or at LONGEST characters (or block_size or min_len, if that is larger).
+    ends at the end token, or at LONGEST characters (or block_size or min_len, if that is larger).
     """
     checked("n", count)
     config, tokenizer = gpt.config, gpt.tokenizer
@@ -107,38 +109,37 @@ def sample(gpt: GPT, count: int, wanted: Wanted, draws: Draws, stop: Stop) -> It
 def _check_fits(wanted: Wanted, prefix: int, longest: int) -> None:
     if prefix >= longest:
         raise ConfigError(
-            f"the prefix has {prefix:,} characters, and the model makes at most {longest:,}",
+            f"the prefix has {prefix:,} characters, and the model generates at most {longest:,}",
             where=f"option prefix {quote(wanted.prefix)}",
             fix=f"at most {longest - 1} characters",
         )
     if wanted.min_len > longest:
         raise ConfigError(
-            f"min_len is {wanted.min_len:,}, but the model makes at most {longest:,} characters, "
-            f"its block",
+            f"min_len is {wanted.min_len:,}, "
+            f"but the model generates at most {longest:,} characters, its block",
             where="option min_len",
             fix=f"min_len {longest} or less, or a model with a larger block_size",
         )
 
 
-@dataclass
 class _Source:
     """Generates documents as tokens, with coins from `draws`: each is used once, in order.
 
     Coins are uniform random numbers in [0, 1); an engine takes one for each token it generates.
     """
 
-    gpt: GPT
-    start: list[int]  # BOS and the prefix
-    longest: int  # characters of a document
-    wanted: Wanted
-    draws: Draws
-    stop: Stop
-    coins: array[float] = field(default_factory=lambda: array("d"))
+    def __init__(
+        self, gpt: GPT, start: list[int], longest: int, wanted: Wanted, draws: Draws, stop: Stop
+    ) -> None:
+        """start: BOS and the prefix. longest: characters of a document, at most."""
+        self.gpt, self.start, self.longest = gpt, start, longest
+        self.wanted, self.draws, self.stop = wanted, draws, stop
+        self.coins = array("d")
 
     def draw(self, count: int) -> list[list[int]]:
         """Up to `count` documents, without BOS: one at a time if they may exceed the block.
 
-        None when stopped.
+        An empty list when stopped.
         """
         block_size = self.gpt.config.block_size
         if self.longest <= block_size:

@@ -18,7 +18,7 @@ _CHUNK = 1024  # strings per call of the engine
 class Score:
     """The score of one string.
 
-    log_probability: the sum over its tokens, end mark included, in nats. tokens: their number.
+    log_probability: the sum over its tokens, end token included, in nats. tokens: their number.
     cut: the string is longer than the model's block, so only its first block_size characters are
     scored. Never True for a model trained with windows.
     """

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, TypeVar
 from . import corpus
 from .checkpoint import THEN, Checkpoint, Data, MadeBy
 from .config import Config
-from .engines import AUTO, Engine, State, Stop, engine_class, trained_by
-from .errors import ConfigError, DataError, DivergedError, MissingPartError, quote
+from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
+from .errors import ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
 from .randomness import Draws
 from .reference_recipe import batch_indices, learning_rate_at
@@ -121,14 +121,7 @@ class Session:
         cls, checkpoint: Checkpoint, source: corpus.Corpus, kind: type[Engine], threads: int
     ) -> Session:
         config, data = checkpoint.config, checkpoint.data
-        if source.fingerprint() != data.fingerprint:
-            raise DataError(
-                f"these are not the documents the model was trained on: "
-                f"{len(source.documents):,} documents here, {data.documents:,} there, "
-                f"or other ones",
-                where=str(source.origin),
-                fix=f"resume with {data.origin}",
-            )
+        data.require(source, where=str(source.origin), fix=f"resume with {data.origin}")
         Draws(config.seed).shuffle(source.documents)
         self = cls(config, source.documents, data, checkpoint.tokenizer, checkpoint.draws)
         self.engine = _engine(kind, config, checkpoint.tokenizer, checkpoint.state, threads)
@@ -169,16 +162,14 @@ class Session:
     def _picked(self, step: int, items: Sequence[T]) -> list[T]:
         return [items[i] for i in batch_indices(step, self.config.batch_size, len(items))]
 
-    def _tokens(self, step: int) -> list[list[int]]:
+    def _tokens(self, step: int, batch: list[str]) -> list[list[int]]:
+        """The token ids of the batch of a step."""
         longest = self.config.block_size
         if self._windows is not None:
             windows = self._picked(step, self._windows)
             return [self.tokenizer.window(w.document, w.start, longest + 1) for w in windows]
         # Characters past the block are never encoded, so a line of 10 MB costs nothing.
-        return [
-            self.tokenizer.encode(document[:longest])
-            for document in self._picked(step, self.documents)
-        ]
+        return [self.tokenizer.encode(document[:longest]) for document in batch]
 
     def run(self, stop: Stop, every: int = 0) -> Iterator[list[Step]]:
         """Train to the last step, or until `stop` returns True.
@@ -212,12 +203,17 @@ class Session:
             size = max(1, min(2 * size, int(size * 0.05 / max(elapsed, 1e-9)), 1024))
 
     def _block(self, steps: range, stop: Stop) -> tuple[list[Step], str]:
-        documents, batches = (
-            [self.batch(step) for step in steps],
-            [self._tokens(step) for step in steps],
-        )
+        documents = [self.batch(step) for step in steps]
+        batches = [self._tokens(step, batch) for step, batch in zip(steps, documents)]
         rates = [learning_rate_at(step, self.config) for step in steps]
         losses, end = self.engine.steps(batches, rates, stop)
+        if len(losses) > len(batches) or (end == "done") != (len(losses) == len(batches)):
+            raise MissingPartError(
+                f"the engine {quote(self.engine.name)} breaks its contract: {len(losses)} losses "
+                f"and {quote(end)} for {len(batches)} batches",
+                where="option engine",
+                fix="use another engine",
+            )
         return [
             Step(step + 1, *row) for step, row in zip(steps, zip(losses, rates, documents))
         ], end
@@ -227,7 +223,7 @@ def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
     """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
     config, recorded = checkpoint.config, checkpoint.made_by.engine
     if not recorded:  # format version 1
-        guess = trained_by(checkpoint.state)
+        guess = guessed_engine(checkpoint.state)
         kind = engine_class(guess if engine == AUTO else engine, config)
         if guess != AUTO:
             warnings.warn(
@@ -293,7 +289,7 @@ def _engine(
 
 
 def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
-    """The pieces of all documents, shuffled: neighbouring pieces are too similar for one batch."""
+    """The pieces of all documents, shuffled: neighboring pieces are too similar for one batch."""
     windows = [
         window for document in documents for window in corpus.windows(document, config.block_size)
     ]
@@ -302,7 +298,7 @@ def _windows(documents: list[str], config: Config) -> list[corpus.Window]:
 
 
 def settle_block_size(block_size: int | str, documents: list[str]) -> int:
-    """The block size as a number: "auto" fits the longest document and its end mark.
+    """The block size as a number: "auto" fits the longest document and its end token.
 
     >>> settle_block_size("auto", ["ab", "abcd"])
     5
@@ -317,9 +313,9 @@ def settle_block_size(block_size: int | str, documents: list[str]) -> int:
 
 
 class Interrupt:
-    """A context manager that replaces signals by a question: whether `stop` returns True.
+    """A context manager in which a signal does nothing but make `stop` return True.
 
-    Engines ask `stop`, so that no signal interrupts a step. The second signal raises
+    Engines call `stop`, so no signal interrupts a step. The second signal raises
     KeyboardInterrupt at once. Python handles signals in the main thread only; in other threads
     `stop` always returns False.
     """

@@ -17,8 +17,8 @@ struct Config {
     double weight_decay, input_dropout, muon;  // 0, 0 and 0: the update is reference.adam
 };
 
-// A model in training: `Shape::parameters` numbers each, in the order of `reference.shapes`, and
-// how many updates made them.
+// A model in training: weights and moments, each of `Shape::parameters` numbers in the order of
+// `reference.shapes`, and the number of updates so far.
 struct State {
     const double *parameters, *m, *v;
     Index step;
@@ -47,8 +47,8 @@ public:
     virtual Index step() const = 0;
     virtual void copy_state(double* parameters, double* m, double* v) const = 0;
 
-    // One update for each batch. batch_sizes[i] documents make update i, at rate rates[i]. Writes a
-    // loss for each update made, and returns how many there are.
+    // One update for each batch: update i takes the next batch_sizes[i] documents, at learning
+    // rate rates[i]. Writes a loss for each update made, and returns how many there are.
     virtual Index steps(const Documents& documents, const Index* batch_sizes, const double* rates,
                         Index count, double* losses, End& end, Stop& stop) = 0;
 

@@ -105,7 +105,7 @@ void generate(Reader& reader, const Request& request, Index block_size, Index vo
             generated.documents.push_back(document);
             generated.coins_used = coin - request.coins;
         }
-    } catch (const Stopped&) {  // the document under way is given up
+    } catch (const Stopped&) {  // the unfinished document is dropped
     }
 }
 

@@ -1,5 +1,5 @@
 // New documents from coins: truncation, drawing, and the loop over documents. The engines give the
-// probabilities. Stands for `reference.sample`, with the extras of the engines' contract.
+// probabilities. Does what `reference.sample` does, and what the engines' contract adds.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@ struct Sampling {
     double top_p;  // then the fewest that sum to at least p; 1.0: all
 };
 
-// What is asked for. coins: uniform random numbers in [0, 1), one for each token drawn, end tokens
-// included. start: the tokens that every document begins with, 1 to block_size of them.
+// A call of `generate`. coins: uniform random numbers in [0, 1), one for each token drawn, end
+// tokens included. start: the tokens that every document begins with, 1 to block_size of them.
 struct Request {
     Index count;
     const double* coins;

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <stdexcept>
 
-// Code for one instruction set may not leave functions behind that other code could be linked
-// with, so what it shares with the rest is always inlined or not inline at all.
+// Code for one instruction set must not leave functions behind that other code could be linked
+// with. So a function that it shares with the rest is always inlined, or defined in a .cpp file.
 #define MICROGPT_INLINE inline __attribute__((always_inline))
 
 namespace microgpt {

@@ -1,4 +1,4 @@
-// Whether to give up: the question that an engine puts to its caller while it works.
+// Asks the caller, while an engine works, whether to stop.
 #pragma once
 
 #include <atomic>

@@ -217,7 +217,7 @@ def test_a_model_beyond_memory_is_refused_before_its_weights_are_drawn(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A folder with a list, a model and a foreign file, to stand in."""
+    """The current folder: a list, a model, and a file that microgpt did not write."""
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("\n".join(NAMES))
     checkpoint.save("model.safetensors", checkpoint_after(1))

@@ -30,7 +30,7 @@ MODEL = "list.safetensors"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch) -> Path:
-    """A folder with a list, to stand in."""
+    """The current folder, with a list."""
     monkeypatch.chdir(tmp_path)
     Path("list.txt").write_text("\n".join(NAMES))
     return tmp_path

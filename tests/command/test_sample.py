@@ -32,7 +32,7 @@ def test_sample_repeats_with_its_seed_and_says_when_strings_are_missing(
 def test_strings_longer_than_the_model_makes_are_a_usage_error(run: Run, model: str) -> None:
     code, out, err = run("sample", model, "--min-len", "50")
     assert (code, out) == (2, "")
-    assert "min_len is 50, but the model makes at most 5 characters" in err
+    assert "min_len is 50, but the model generates at most 5 characters" in err
     assert "where: option min_len" in err and "fix: min_len 5 or less" in err
 
 

@@ -75,12 +75,12 @@ def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[l
     layers = [w for name, w in weights.items() if config.muon and name.startswith("layer")]
     others = [w for name, w in weights.items() if not (config.muon and name.startswith("layer"))]
     betas, decay = (config.beta1, config.beta2), config.weight_decay
-    optimisers = [
+    optimizers = [
         torch.optim.AdamW(others, lr=1.0, betas=betas, eps=config.eps_adam, weight_decay=decay)
     ]
     if layers:
         scale = "match_rms_adamw"
-        optimisers.append(
+        optimizers.append(
             torch.optim.Muon(
                 layers, lr=1.0, momentum=config.muon, weight_decay=decay, adjust_lr_fn=scale
             )
@@ -91,9 +91,9 @@ def torch_steps(config: Config, state: State, rates: list[float]) -> list[list[l
         gradient = iter(flat)
         for w in weights.values():
             w.grad = torch.tensor([[next(gradient) for _ in row] for row in w], dtype=torch.float64)
-        for optimiser in optimisers:
-            optimiser.param_groups[0]["lr"] = rate
-            optimiser.step()
+        for optimizer in optimizers:
+            optimizer.param_groups[0]["lr"] = rate
+            optimizer.step()
     return [w.tolist() for w in weights.values()]
 
 
@@ -114,7 +114,7 @@ def test_muon_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = need("torch", "torch", "PyTorch is not installed")
     monkeypatch.setattr(
         torch.Tensor, "bfloat16", torch.Tensor.double
-    )  # it orthogonalises in 8 bits; here in 53
+    )  # it orthogonalizes in 8 bits; here in 53
     config = Config(n_layer=2, n_embd=8, n_head=2, block_size=4, muon=0.9, weight_decay=0.1)
     state, rates = fresh(config), [0.05, 0.02, 0.01]
     engine = ScalarEngine(config, VOCAB, state)
@@ -289,7 +289,7 @@ def test_the_exact_engine_refuses_what_it_does_not_do_and_auto_takes_the_fast_on
     require_fast()
     for change in ({"muon": 0.9}, {"weight_decay": 0.1}, {"input_dropout": 0.1}):
         config = Config(n_embd=4, n_head=2, block_size=4, **change)
-        with pytest.raises(ConfigError, match="trains without weight decay"):
+        with pytest.raises(ConfigError, match="cannot train with weight decay"):
             engine_class("exact")(config, VOCAB, fresh(config)).steps([BATCH], [0.1], never)
         assert engine_class("auto", config).name == "fast"
     assert engine_class("auto", Config()).name == "exact"

@@ -126,7 +126,7 @@ def test_lengths_asked_for_bound_a_string_past_the_block(monkeypatch: pytest.Mon
         max(len(text) for text in wide.sample(30, temperature=3.0, prefix="a" * 30, seed=1)) == 45
     )
     with pytest.raises(
-        ConfigError, match="the prefix has 30 characters, and the model makes at most 30"
+        ConfigError, match="the prefix has 30 characters, and the model generates at most 30"
     ):
         model.sample(1, prefix="a" * 30)
 

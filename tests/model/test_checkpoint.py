@@ -129,9 +129,8 @@ def test_a_round_trip_keeps_every_bit(before):
 def test_an_alphabet_of_many_characters_still_fits_the_header(count):
     alphabet = [chr(c) for c in range(0x20, 0x110000) if not 0xD800 <= c < 0xE000][-count:]
     model = checkpoint_after(0, names=["a"], n_embd=1, n_head=1, block_size=1)
-    model.tokenizer = Tokenizer(alphabet)
     zeros = array("d", bytes(8 * model.config.parameter_count(count + 1)))
-    model.state = State(zeros, zeros, zeros)
+    model = model._replace(tokenizer=Tokenizer(alphabet), state=State(zeros, zeros, zeros))
     assert from_bytes(to_bytes(model)).tokenizer.alphabet == tuple(alphabet)
 
 

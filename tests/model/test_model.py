@@ -6,13 +6,13 @@ import copy
 import inspect
 import json
 import pickle
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
 
-from microgpt import Config, ConfigError, DataError, InputError, MicroGPT, NotFittedError
+from microgpt import ConfigError, DataError, InputError, MicroGPT, NotFittedError
+from microgpt.config import FIELDS
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def model() -> MicroGPT:
 
 def test_arguments_and_defaults_are_those_of_config() -> None:
     ours = {name: p.default for name, p in inspect.signature(MicroGPT).parameters.items()}
-    assert ours == {item.name: item.default for item in fields(Config)} | {
+    assert ours == {item.name: item.default for item in FIELDS.values()} | {
         "engine": "auto",
         "threads": 0,
     }

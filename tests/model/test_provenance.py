@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +93,7 @@ def test_a_kept_model_file_loads_scores_as_recorded_and_goes_on_to_the_recorded_
 
 def documents_of(model: Checkpoint) -> Corpus:
     if model.data.origin.repeatable:
-        return corpus.again(model.data.origin, model.data.fingerprint)
+        return corpus.read_again(model.data.origin, model.data.fingerprint)
     return Corpus((MODELS / "list.txt").read_text().split(), model.data.origin)
 
 
@@ -142,7 +141,7 @@ def test_a_file_names_engine_instruction_set_versions_and_platform(engine: str) 
 
 def test_a_model_that_is_loaded_and_saved_keeps_what_made_it(tmp_path: Path) -> None:
     elsewhere = MadeBy("other", "mips", "musl", "9.9", "PyPy 3.99", "Plan9 mips")
-    model = replace(trained("scalar"), made_by=elsewhere)
+    model = trained("scalar")._replace(made_by=elsewhere)
     first, second = tmp_path / "a.safetensors", tmp_path / "b.safetensors"
     checkpoint.save(first, model)
     MicroGPT.load(first).save(second)
@@ -152,8 +151,8 @@ def test_a_model_that_is_loaded_and_saved_keeps_what_made_it(tmp_path: Path) -> 
 
 def test_a_model_that_is_resumed_says_what_made_it_and_after_a_step_what_trained_it() -> None:
     model = trained("scalar")
-    elsewhere = replace(model.made_by, python="CPython 2.7", libm="musl")
-    session = resumed(replace(model, made_by=elsewhere))
+    elsewhere = model.made_by._replace(python="CPython 2.7", libm="musl")
+    session = resumed(model._replace(made_by=elsewhere))
     assert session.checkpoint().made_by == elsewhere
     assert after(session, 7).made_by == model.made_by
 
@@ -189,7 +188,7 @@ def test_another_engine_whose_bits_differ_is_refused(begun: str, goes_on: str) -
 
 def test_a_recorded_engine_that_is_not_installed_is_named() -> None:
     model = trained("scalar")
-    other = replace(model, made_by=replace(model.made_by, engine="numpy"))
+    other = model._replace(made_by=model.made_by._replace(engine="numpy"))
     for engine in ("auto", "numpy", "scalar"):
         with pytest.raises(MissingPartError, match=r"trained by the engine 'numpy', which is not"):
             resumed(other, engine)
@@ -252,7 +251,7 @@ def test_a_model_of_an_instruction_set_that_is_not_here_is_not_called_different(
         ("avx1024", "the engine fast does not run on avx1024 here"),
         ("avx512, then avx2", "more than one instruction set"),
     ):
-        checkpoint.save(path, replace(model, made_by=replace(model.made_by, instruction_set=isa)))
+        checkpoint.save(path, model._replace(made_by=model.made_by._replace(instruction_set=isa)))
         result = exported.verify(str(path), None, None)
         assert (result.answer, result.exit_code) == ("not comparable", 1)
         assert why in result.cases[0].explanation and result.cases[0].difference is None
@@ -261,7 +260,7 @@ def test_a_model_of_an_instruction_set_that_is_not_here_is_not_called_different(
 def test_a_model_of_an_engine_that_is_not_here_is_not_called_different(good: Path) -> None:
     path = good / f"{fast_isas()[0]}.safetensors"
     model = checkpoint.load(path)
-    checkpoint.save(path, replace(model, made_by=replace(model.made_by, engine="numpy")))
+    checkpoint.save(path, model._replace(made_by=model.made_by._replace(engine="numpy")))
     (result,) = exported.verify(str(path), None, None).cases
     assert result.answer == "not comparable"
     assert "trained by the engine 'numpy', which is not installed" in result.explanation
@@ -279,6 +278,6 @@ def test_bits_that_differ_are_called_different_only_if_nothing_else_explains_the
         ({"microgpt": "0.0.1"}, "microgpt was 0.0.1 there and is"),
         ({"libm": "musl"}, "libm was musl there and is"),
     ):
-        checkpoint.save(path, replace(model, made_by=replace(model.made_by, **changes)))
+        checkpoint.save(path, model._replace(made_by=model.made_by._replace(**changes)))
         (result,) = exported.verify(str(path), None, None).cases
         assert result.answer == "not comparable" and why in result.explanation

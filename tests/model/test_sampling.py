@@ -36,6 +36,19 @@ def test_samples_are_those_of_the_reference_with_the_same_seed(model: MicroGPT) 
     assert model.sample(30, temperature=0.8, seed=9) == expected
 
 
+def test_sampling_ends_when_stop_returns_true(model: MicroGPT) -> None:
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "sampling goes on although stop returned True"
+        return calls > 2
+
+    samples = sampling.sample(model.gpt_, 10**6, sampling.Wanted(match="x"), Draws(1), stop)
+    assert list(samples) == []
+
+
 @settings(max_examples=200)
 @given(weights=st.lists(st.floats(0, 1), min_size=1, max_size=30), seed=st.integers(0, 2**32))
 def test_draw_is_what_random_choices_draws(weights: list[float], seed: int) -> None:
@@ -112,7 +125,7 @@ def test_fewer_strings_come_back_when_such_strings_do_not_exist(model: MicroGPT)
 
 def test_a_prefix_must_fit_and_be_in_the_alphabet(model: MicroGPT) -> None:
     with pytest.raises(
-        ConfigError, match="the prefix has 5 characters, and the model makes at most 5"
+        ConfigError, match="the prefix has 5 characters, and the model generates at most 5"
     ):
         model.sample(1, prefix="ababa")
     with pytest.raises(DataError, match="not in the model's alphabet"):
@@ -124,7 +137,8 @@ def test_a_length_beyond_the_block_is_refused_and_the_blocks_own_is_made(model: 
     found = model.sample(3, min_len=block, temperature=2.0, seed=1)
     assert [len(text) for text in found] == [block] * 3
     with pytest.raises(
-        ConfigError, match=f"min_len is {block + 1}, but the model makes at most {block} characters"
+        ConfigError,
+        match=f"min_len is {block + 1}, but the model generates at most {block} characters",
     ):
         model.sample(3, min_len=block + 1)
 

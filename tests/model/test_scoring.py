@@ -23,7 +23,7 @@ def model() -> MicroGPT:
 def test_probabilities_of_all_strings_sum_to_one(model: MicroGPT) -> None:
     block_size = model.config_.block_size
     letters = model.tokenizer_.alphabet
-    # Strings that fill the block are cut before their end mark: they stand for all that go on from
+    # Strings that fill the block are cut before their end token: they stand for all that go on from
     # there.
     everything = [
         "".join(text)

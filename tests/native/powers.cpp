@@ -1,6 +1,6 @@
-// Compares the vector forms of exp and pow, and Adam's rule for where x * x and sqrt(x) stand in
-// for pow, with the C library, on as many random numbers as the argument says. Exit 1 and a line
-// for a difference.
+// Compares the vector forms of exp and pow with the C library, on random numbers; the argument says
+// how many. Also compares Adam's rule for where x * x and sqrt(x) replace pow. Prints a line for a
+// difference, and exits 1.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>

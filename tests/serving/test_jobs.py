@@ -59,7 +59,7 @@ def test_places_come_back_after_work_that_raised_and_work_that_was_stopped() -> 
         for _ in range(10):
             with pytest.raises(ValueError, match="broken"):
                 await queue.run(Client(), fail)  # type: ignore[arg-type]
-            with pytest.raises(jobs.BusyError):
+            with pytest.raises(jobs.OverloadedError):
                 await queue.run(Client(), until_stopped, 0.01)  # type: ignore[arg-type]
         assert await queue.run(Client(), lambda stop: "done") == "done"  # type: ignore[arg-type]
 
@@ -77,9 +77,9 @@ def test_a_full_queue_refuses_and_has_room_again_later(monkeypatch: pytest.Monke
             for _ in range(2)
         )
         await asyncio.sleep(0.05)  # one computes, one waits
-        with pytest.raises(jobs.BusyError, match="waiting"):
+        with pytest.raises(jobs.OverloadedError, match="waiting"):
             queue.require_place()
-        with pytest.raises(jobs.BusyError, match="waiting"):
+        with pytest.raises(jobs.OverloadedError, match="waiting"):
             await queue.run(Client(), lambda stop: None)  # type: ignore[arg-type]
         release.set()
         assert await first and await second
@@ -95,7 +95,7 @@ def test_work_stops_when_its_client_leaves() -> None:
         await asyncio.sleep(0.05)
         assert not work.done()
         client.left.set()
-        with pytest.raises(jobs.BusyError):
+        with pytest.raises(jobs.OverloadedError):
             await asyncio.wait_for(work, 2)
 
     run(scenario)
@@ -106,7 +106,7 @@ def test_work_stops_when_the_server_ends() -> None:
         work = asyncio.create_task(queue.run(Client(), until_stopped))  # type: ignore[arg-type]
         await asyncio.sleep(0.05)
         queue.stopping.set()
-        with pytest.raises(jobs.BusyError, match="ends"):
+        with pytest.raises(jobs.OverloadedError, match="ends"):
             await asyncio.wait_for(work, 2)
 
     run(scenario)
@@ -114,9 +114,9 @@ def test_work_stops_when_the_server_ends() -> None:
 
 def test_work_stops_at_its_limit_of_time_and_a_late_result_is_none() -> None:
     async def scenario(queue: jobs.Jobs) -> None:
-        with pytest.raises(jobs.BusyError, match=r"more than 0\.05 s"):
+        with pytest.raises(jobs.OverloadedError, match=r"more than 0\.05 s"):
             await asyncio.wait_for(queue.run(Client(), until_stopped, 0.05), 2)  # type: ignore[arg-type]
-        with pytest.raises(jobs.BusyError, match=r"more than 0\.05 s"):
+        with pytest.raises(jobs.OverloadedError, match=r"more than 0\.05 s"):
             await queue.run(Client(), lambda stop: time.sleep(0.1), 0.05)  # type: ignore[arg-type]
 
     run(scenario)

@@ -9,13 +9,12 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import TINY, TINY_DOCUMENTS
-from serving_support import Live, live, port_of, serve, tiny_model
+from serving_support import Live, here, live, model, model_path, port_of, serve  # noqa: F401
 
 from microgpt import MicroGPT
 from microgpt.config import Config
@@ -26,24 +25,6 @@ from microgpt.serving.schemas import TrainRequest
 
 ROUTES = [("GET", "/"), ("GET", "/healthz"), ("GET", "/openapi.json")]
 ROUTES += [("POST", f"/v1/{name}") for name in ("sample", "score", "next", "explain", "train")]
-
-
-@pytest.fixture(scope="module")
-def model() -> MicroGPT:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def here(model: MicroGPT) -> Iterator[Live]:
-    with live(model) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def model_path(model: MicroGPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    model.save(path)
-    return path
 
 
 # ---- answers ----

@@ -20,30 +20,20 @@ from typing import Any
 
 import pytest
 from conftest import has_engine, skip_or_fail
-from serving_support import Live, live, port_of, post_head, serve, tiny_model
+from serving_support import (  # noqa: F401
+    Live,
+    here,
+    live,
+    model,
+    model_path,
+    port_of,
+    post_head,
+    serve,
+)
 
 from microgpt import MicroGPT
 from microgpt.serving import app as app_module
 from microgpt.serving import guard, jobs
-
-
-@pytest.fixture(scope="module")
-def model() -> MicroGPT:
-    return tiny_model()
-
-
-@pytest.fixture(scope="module")
-def here(model: MicroGPT) -> Iterator[Live]:
-    with live(model) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def model_path(model: MicroGPT, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
-    model.save(path)
-    return path
-
 
 # ---- R22: slow and greedy clients ----
 

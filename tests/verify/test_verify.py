@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import struct
 import subprocess
 import sys
@@ -139,7 +140,7 @@ def test_any_bytes_in_the_record_are_read_without_an_error(record: bytes) -> Non
 # ---- Programs and engines ------------------------------------------------------------------------
 
 
-ENGINES = [n for n in engines.NAMES if n in ("scalar", "exact")]
+ENGINES = ["scalar", "exact"]
 
 
 @pytest.mark.parametrize("name", ENGINES)
@@ -157,6 +158,18 @@ def test_an_engine_at_a_small_shape_is_the_reference_bit_for_bit(name: str) -> N
     verdict = Verifier(small()).verify(replace(whole, source=source), ONE_CASE)
     assert verdict.answer == "same", render(verdict)
     assert verdict.cases[0].numbers > 1000
+
+
+def test_a_pipe_is_no_program_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    with pytest.raises(InputError, match="a pipe or a device"):
+        program(str(tmp_path / "pipe.py"))
+
+
+def test_an_engine_of_another_package_is_known_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "engine_names", lambda: [*engines.BUILT_IN, "other"])
+    monkeypatch.setattr(engines, "engine_class", lambda name: None)
+    assert program("other").name == "engine other"
 
 
 @pytest.mark.proof

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from .. import checkpoint as checkpoints
-from .. import files
-from ..errors import InputError, quote
+from .. import corpus, files
+from ..errors import InputError, MicrogptError, quote
+from ..face import Face
 
 SUFFIX = ".safetensors"
 
@@ -27,6 +28,16 @@ def model_path(path: str | None) -> str:
         where=os.getcwd(),
         fix=f"name one of them: {', '.join(map(quote, paths[:5]))}",
     )
+
+
+def documents_for_page(checkpoint: checkpoints.Checkpoint, face: Face) -> list[str]:
+    """The documents that the page marks as known: the model's dataset, if it can still be read."""
+    data = checkpoint.data
+    try:
+        return corpus.read_again(data.origin, data.fingerprint).documents
+    except MicrogptError as error:
+        face.say(f"the page marks nothing as known, because the list is missing: {error.what}")
+        return []
 
 
 def looks_like_model(path: str) -> bool:

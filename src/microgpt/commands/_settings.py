@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable, Collection
-from dataclasses import Field
 from typing import Any
 
-from ..config import FIELDS, Config, kind
+from ..config import FIELDS, Config, Field, kind
 from ..engines import AUTO
 from ..recipes import PRESETS, recipe
 from ..training import settle_block_size
@@ -50,8 +49,8 @@ def held_out_option(group: Any, read: Callable[[str], Any], says: str) -> None:
         group.add_argument(name, dest="held_out", type=read, metavar="SHARE", help=hidden or says)
 
 
-def _field_option(group: Any, item: Field[Any]) -> None:
-    says = str(item.metadata["says"]).replace("%", "%%")
+def _field_option(group: Any, item: Field) -> None:
+    says = item.says.replace("%", "%%")
     if item.name == "held_out":
         held_out_option(group, number(item.name), f"{says} [default: {item.default:g}]")
     elif kind(item.name) is bool:
@@ -67,9 +66,9 @@ def _field_option(group: Any, item: Field[Any]) -> None:
         )
 
 
-def flag(item: Field[Any]) -> str:
+def flag(item: Field) -> str:
     """The command-line option of a field of Config."""
-    return str(item.metadata["flag"] or "--" + item.name.replace("_", "-"))
+    return item.flag or "--" + item.name.replace("_", "-")
 
 
 def settings(args: Namespace, documents: list[str]) -> dict[str, Any]:

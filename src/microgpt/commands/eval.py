@@ -58,7 +58,7 @@ def run(args: Namespace, face: Face) -> int:
         _require_no_settings(args)
         session = _session_of(checkpoints.load(model), source, args, face)
     else:
-        args.held_out = _share(args)
+        args.held_out = _held_out_share(args)
         config = config_from(args, source.documents)
         session = Session.start(config, source, args.engine, args.threads)
         if signal := _train(session, face):
@@ -67,7 +67,7 @@ def run(args: Namespace, face: Face) -> int:
     return 0
 
 
-def _share(args: Namespace) -> float:
+def _held_out_share(args: Namespace) -> float:
     """The share of the documents to hold out."""
     value = args.held_out
     return DEFAULT_SHARE if value is None else float(value)
@@ -125,10 +125,10 @@ def _session_of(
             "the model was trained on this whole list: its loss here says little about new strings"
         )
     if not (is_own_list and own_share):
-        checkpoint.config = Config.from_dict(
-            checkpoint.config.to_dict() | {"held_out": _share(args)}
+        values = checkpoint.config.to_dict() | {"held_out": _held_out_share(args)}
+        checkpoint = checkpoint._replace(
+            config=Config.from_dict(values), data=checkpoints.Data.of(source)
         )
-        checkpoint.data = checkpoints.Data.of(source)
     session = Session.measure(checkpoint, source, args.engine, args.threads)
     if not is_own_list:
         _say_how_many_are_known(data, session.held_out, face)
@@ -147,9 +147,9 @@ def _require_no_settings(args: Namespace) -> None:
 
 
 def _say_how_many_are_known(data: checkpoints.Data, held_out: list[str], face: Face) -> None:
-    """Say how many held-out documents appear in the model's training list, if it can be read."""
+    """Say how many held-out documents appear in the model's dataset, if it can be read."""
     with suppress(MicrogptError):
-        known = frozenset(corpus.again(data.origin, data.fingerprint).documents)
+        known = frozenset(corpus.read_again(data.origin, data.fingerprint).documents)
         count = sum(document in known for document in held_out)
         if count:
             face.say(

@@ -6,11 +6,11 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import checkpoint as checkpoints
-from .. import corpus, exporting, files
+from .. import exporting, files
 from ..errors import MicrogptError, MissingPartError
 from ..face import Face
 from ._arguments import force_option, model_argument
-from ._models import model_path
+from ._models import documents_for_page, model_path
 
 EXAMPLES = """\
   microgpt export names.safetensors --to html  one page that shows the model at work, offline
@@ -39,12 +39,7 @@ def run(args: Namespace, face: Face) -> int:
     model = checkpoints.load(path)
     form = exporting.FORMATS[args.to]
     output = Path(args.output or Path(path).stem + form.suffix)
-    documents: list[str] = []
-    if args.to == "html":
-        try:
-            documents = corpus.again(model.data.origin, model.data.fingerprint).documents
-        except MicrogptError as error:
-            face.say(f"the page marks nothing as known, because the list is missing: {error.what}")
+    documents = documents_for_page(model, face) if args.to == "html" else []
     contents = exporting.export(model, args.to, documents)
     targets = {
         suffix: output.with_suffix(suffix) if i else output for i, suffix in enumerate(contents)

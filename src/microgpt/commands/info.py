@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 from typing import Any
 
 from .. import checkpoint as checkpoints
@@ -59,7 +58,7 @@ def _model_entries(path: str) -> dict[str, Any]:
         "step": checkpoint.state.step,
         "parameters": len(checkpoint.state.parameters),
         "alphabet": "".join(checkpoint.tokenizer.alphabet),
-        "data": asdict(checkpoint.data),
+        "data": checkpoint.data.to_dict(),
         "config": checkpoint.config.to_dict(),
-        "made_by": asdict(checkpoint.made_by),
+        "made_by": checkpoint.made_by._asdict(),
     }

@@ -10,7 +10,6 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from .. import corpus, files
-from ..errors import DataError, quote
 from ..face import Face
 from ..journey import analyze as analysis
 from ..journey import editions as shipped
@@ -177,13 +176,7 @@ def run(args: Namespace, face: Face) -> int:
 
 def analyze(args: Namespace, face: Face) -> int:
     """Print the families of repeated code, those that save most first."""
-    try:
-        source = files.read(args.file).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the program is not UTF-8 text", where=f"{quote(args.file)}, byte {error.start}"
-        ) from error
-    families = analysis.find(source, args.file)
+    families = analysis.find(files.read_text(args.file, "the program"), args.file)
     if args.json:
         for family in families[: args.top]:
             face.data(json.dumps(family.to_dict(), ensure_ascii=False))
@@ -260,7 +253,7 @@ def remind(args: Namespace, face: Face) -> int:
 
 
 def _cases(steps: int) -> list[Case]:
-    """The built-in names, over so many steps. 0: as many as the program itself makes."""
+    """The built-in names, over this number of steps; 0: all steps of the program."""
     data = "\n".join(corpus.builtin().documents).encode() + b"\n"
     return cases_for([(corpus.BUILTIN, data)], steps=steps or None)
 

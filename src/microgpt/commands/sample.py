@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
+from .. import checkpoint as checkpoints
 from .. import corpus
 from ..errors import ConfigError, quote
 from ..face import Face
-from ..model import MicroGPT
-from ..randomness import fresh_seed
+from ..gpt import GPT
+from ..randomness import Draws, fresh_seed
+from ..sampling import Wanted, sample
 from . import NO
 from ._arguments import model_argument, number
 from ._models import looks_like_model, model_path
@@ -23,14 +25,31 @@ EXAMPLES = """\
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of `microgpt sample`."""
     model_argument(parser)
-    add = parser.add_argument
-    add(
+    parser.add_argument(
         "-n",
         type=number("n"),
         default=20,
         metavar="N",
         help="How many documents to generate. [default: %(default)s]",
     )
+    _drawing(parser)
+    _filters(parser)
+    parser.add_argument(
+        "--seed",
+        type=number("seed"),
+        metavar="N",
+        help="The same seed gives the same documents. [default: random]",
+    )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="Print one JSON object a line: text, log_probability, seed.",
+    )
+
+
+def _drawing(parser: ArgumentParser) -> None:
+    """How each token is drawn."""
+    add = parser.add_argument
     add(
         "-t",
         "--temperature",
@@ -56,6 +75,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Draw only from the most probable tokens that sum to P; 1: from all. "
         "[default: %(default)g]",
     )
+
+
+def _filters(parser: ArgumentParser) -> None:
+    """Which documents are printed."""
+    add = parser.add_argument
     add("-p", "--prefix", default="", metavar="TEXT", help="Begin each document with TEXT.")
     add("--match", metavar="REGEX", help="Print only documents that match REGEX as a whole.")
     add(
@@ -76,20 +100,18 @@ def add_arguments(parser: ArgumentParser) -> None:
         nargs="?",
         const=True,
         metavar="FILE",
-        help="Print only documents that are not in FILE (without FILE: not in the training list).",
+        help="Print only documents that are not in FILE (without FILE: not in the training set).",
     )
     add("--unique", action="store_true", help="Print no duplicates.")
-    add(
-        "--seed",
-        type=number("seed"),
-        metavar="N",
-        help="The same seed gives the same documents. [default: random]",
-    )
-    add(
-        "--json",
-        action="store_true",
-        help="Print one JSON object a line: text, log_probability, seed.",
-    )
+
+
+def _known(novel: str | bool | None, trained_on: checkpoints.Data) -> frozenset[str]:
+    """The documents to leave out: those of a file, those of the model's dataset, or none."""
+    if isinstance(novel, str):
+        return frozenset(corpus.read([novel]).documents)
+    if novel:
+        return frozenset(corpus.read_again(trained_on.origin, trained_on.fingerprint).documents)
+    return frozenset()
 
 
 def run(args: Namespace, face: Face) -> int:
@@ -100,11 +122,10 @@ def run(args: Namespace, face: Face) -> int:
             where=f"option --novel, {quote(args.novel)}",
             fix=f"put the model first: microgpt sample {args.novel} --novel",
         )
-    model = MicroGPT.load(model_path(args.model))
+    model = checkpoints.load(model_path(args.model))
+    gpt = GPT.from_checkpoint(model)
     seed = fresh_seed() if args.seed is None else args.seed
-    novel = corpus.read([args.novel]).documents if isinstance(args.novel, str) else bool(args.novel)
-    documents = model.sample(
-        args.n,
+    wanted = Wanted(
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
@@ -112,13 +133,16 @@ def run(args: Namespace, face: Face) -> int:
         match=args.match,
         min_len=args.min_len,
         max_len=args.max_len,
-        novel=novel,
+        novel=_known(args.novel, model.data),
         unique=args.unique,
-        seed=seed,
     )
+    documents = list(sample(gpt, args.n, wanted, Draws(seed), lambda: False))
     if args.json:
-        for text, log_probability in zip(documents, model.score_samples(documents)):
-            face.json({"text": text, "log_probability": log_probability, "seed": seed})
+        from .. import scoring
+
+        for score in scoring.score(gpt, documents, lambda: False):
+            record = {"text": score.text, "log_probability": score.log_probability}
+            face.json(record | {"seed": seed})
     else:
         for text in documents:
             face.data(face.shown(text))

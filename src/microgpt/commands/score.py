@@ -34,7 +34,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--per-char",
         action="store_true",
-        help="Print the mean per token, the end mark included, instead of the sum.",
+        help="Print the mean per token, the end token included, instead of the sum.",
     )
     add("--sort", action="store_true", help="Print the most probable string first.")
     add(

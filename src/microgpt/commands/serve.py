@@ -5,10 +5,11 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from .. import checkpoint as checkpoints
-from .. import corpus, exporting
-from ..errors import MicrogptError, MissingPartError
+from .. import exporting
+from ..errors import MissingPartError
 from ..face import Face
 from ..model import MicroGPT
+from ._models import documents_for_page
 
 EXAMPLES = """\
   microgpt serve                               the page on http://127.0.0.1:8000
@@ -52,15 +53,9 @@ def run(args: Namespace, face: Face) -> int:
             fix="pip install 'microgpt-exact[serve]'",
         ) from error
     checkpoint = checkpoints.load(args.model) if args.model else None
-    documents: list[str] = []
-    if checkpoint is not None:
-        try:
-            data = checkpoint.data
-            documents = corpus.again(data.origin, data.fingerprint).documents
-        except MicrogptError as error:
-            face.say(f"the page marks nothing as known, because the list is missing: {error.what}")
+    documents = documents_for_page(checkpoint, face) if checkpoint else []
     page = assembly.page_html(exporting.page_data(checkpoint, documents))
-    model = MicroGPT.load(args.model) if args.model else None
+    model = MicroGPT.from_checkpoint(checkpoint) if checkpoint else None
     with server.listen(args.host, args.port, args.allow_remote) as listening:
         port = listening.getsockname()[1]
         token = None if guard.is_loopback(args.host) else guard.new_token()

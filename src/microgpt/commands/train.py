@@ -8,10 +8,9 @@ import stat
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
 from .. import checkpoint as checkpoints
-from .. import corpus, files, scoring, transcript
+from .. import corpus, files, transcript
 from ..errors import ConfigError, MicrogptError, StorageError
 from ..face import Face
 from ..progress import progress
@@ -167,8 +166,10 @@ def _require_different(outputs: list[str | None]) -> None:
 
 def _output_for(sources: list[str]) -> str:
     """The default output: names.safetensors for lists/names.txt."""
-    stem = "names" if not sources else Path(sources[0]).stem if sources[0] != "-" else "model"
-    return f"{stem or 'model'}.safetensors"
+    if not sources:
+        return "names.safetensors"
+    stem, _ = os.path.splitext(os.path.basename(sources[0]))
+    return f"{'model' if stem in ('', '-') else stem}.safetensors"
 
 
 def _session(args: Namespace, output: str) -> Session:
@@ -198,6 +199,8 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
         f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
         f"{count:,} parameters, engine {session.engine.name}"
     )
+    if face.quiet:
+        return
     too_long = (len(document) >= config.block_size for document in session.documents)
     if not config.windows and (cut := sum(too_long)):
         face.say(
@@ -229,7 +232,7 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
                 bar.update([step.loss for step in block])
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
-            # Saving stands inside, where a signal waits until it is done.
+            # Saved in here, so that a signal waits until the file is written.
             finished = session.step == num_steps
             saved = output.save(session) if finished else output.save_interrupted(session)
     except (StorageError, BrokenPipeError):  # of a log or of stdout: keep the steps made so far
@@ -243,6 +246,8 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
         return 128 + interrupt.received
     face.say(f"saved {saved}")
     if session.held_out:
+        from .. import scoring  # most runs hold nothing out
+
         held_out = scoring.evaluate(session.gpt, session.held_out, lambda: False)
         face.say(
             f"validation loss {held_out.loss:.4f} nats per token "

@@ -152,22 +152,29 @@ def run(args: Namespace, face: Face) -> int:
         files.require_replaceable(args.report, _is_report, args.force)
     if args.what and exported.is_model(args.what):
         return _verify_model(args, face)
+    return _verify_program(args, face)
+
+
+def _limits(args: Namespace) -> Limits:
+    """The limits of each run, after a look at the range of every number."""
     for name in ("steps", "fresh", "ulps"):
         if getattr(args, name) is not None:
             check_range(name, getattr(args, name), True, 1 if name == "steps" else 0, 10**9)
     check_range("seconds", args.seconds, False, 0, 1e6, open_low=True)
     check_range("memory", args.memory, False, 0, 1e6, open_low=True)
-    limits = Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
-    data = _data(args.data)
-    reports: list[dict[str, Any]] = []
-    right = True
-    pairs = [
-        (python, *_programs(args, python, limits)) for python in args.python or [sys.executable]
-    ]
+    return Limits(seconds=args.seconds, memory=int(args.memory * 2**30))
+
+
+def _verify_program(args: Namespace, face: Face) -> int:
+    limits, data = _limits(args), _data(args.data)
+    pythons = args.python or [sys.executable]
+    pairs = [(python, *_programs(args, python, limits)) for python in pythons]
     if args.steps is None and not (args.original or args.gradients):
         face.say(
             "running all 1,000 steps of the reference takes minutes; --steps 20 is a quick look"
         )
+    reports: list[dict[str, Any]] = []
+    right = True
     for python, variant, original in pairs:
         if args.gradients:
             checked = gradients.check(variant, data[0][1])
@@ -176,16 +183,10 @@ def run(args: Namespace, face: Face) -> int:
             continue
         cases = cases_for(data, _seeds(args.seeds), args.steps, args.fresh, args.fresh_seed)
         level = args.level or ("printed" if args.cmd else "bits")
-        verdict = Verifier(original, level, args.ulps if level == "ulp" else 0).verify(
-            variant, cases
-        )
-        _tell(
-            args,
-            face,
-            {"python": python, **verdict.to_dict()},
-            _with_python(verdict, args.python, python),
-            reports,
-        )
+        verifier = Verifier(original, level, args.ulps if level == "ulp" else 0)
+        verdict = verifier.verify(variant, cases)
+        report = {"python": python, **verdict.to_dict()}
+        _tell(args, face, report, _with_python(verdict, args.python, python), reports)
         right &= verdict.exit_code == 0
     if args.form:
         variant, original = _programs(args, sys.executable, limits)
@@ -259,7 +260,8 @@ def _with_python(verdict: Verdict, pythons: list[str] | None, python: str) -> st
 
 
 def _tell(
-    args: Namespace, face: Face, found: dict[str, Any], text: str, reports: list[dict[str, Any]]
+    args: Namespace, face: Face, report: dict[str, Any], text: str, reports: list[dict[str, Any]]
 ) -> None:
-    reports.append(found)
-    face.data(json.dumps(found) if args.json else text.rstrip("\n"))
+    """Print a report as text or JSON, and keep it for --report."""
+    reports.append(report)
+    face.data(json.dumps(report) if args.json else text.rstrip("\n"))

@@ -17,6 +17,4 @@ from .registry import BUILT_IN as BUILT_IN
 from .registry import available as available
 from .registry import engine_class as engine_class
 from .registry import engine_names as engine_names
-from .registry import trained_by as trained_by
-
-NAMES = (AUTO, *BUILT_IN)
+from .registry import guessed_engine as guessed_engine

@@ -13,14 +13,14 @@ import threading
 from abc import ABC, abstractmethod
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import accumulate
 from typing import Any, ClassVar
 
 from ..config import Config
-from ..errors import ConfigError, StoppedError
-from .contract import Generated, Run, State, Stop, Tokens, Trace
+from ..errors import StoppedError
+from .contract import Generated, Run, State, Stop, Tokens, Trace, cannot_train
 
 
 class PythonEngine(ABC):
@@ -32,8 +32,10 @@ class PythonEngine(ABC):
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         check_state(state, config.parameter_count(vocab_size))
+        if not 0 <= threads <= 64:
+            raise ValueError("threads must be from 0 to 64")
         self.config, self.vocab_size = config, vocab_size
-        self._lock, self._inside = threading.Lock(), 0  # inside: the thread whose turn it is
+        self._lock, self._inside = threading.Lock(), 0  # _inside: id of the thread whose turn it is
 
     # ---- what a subclass fills in: arguments are checked, and this thread has its turn ----
 
@@ -80,11 +82,7 @@ class PythonEngine(ABC):
     ) -> Run:
         """See `Engine`."""
         if not self.supports(self.config):
-            raise ConfigError(
-                f"the engine {self.name} trains without weight decay, input dropout and Muon",
-                where="option engine",
-                fix="engine fast",
-            )
+            raise cannot_train(self.name)
         if len(batches) != len(learning_rates):
             raise ValueError(
                 f"{len(batches)} batches need {len(batches)} learning rates, "
@@ -92,11 +90,10 @@ class PythonEngine(ABC):
             )
         if not all(map(math.isfinite, learning_rates)):
             raise ValueError("a learning rate must be finite")
-        for batch in batches:
-            self._check_batch(batch)
+        checked = [self._checked_batch(batch) for batch in batches]
         losses: list[float] = []
         with self._turn():
-            for batch, rate in zip(batches, learning_rates):
+            for batch, rate in zip(checked, learning_rates):
                 try:
                     loss = self._update(batch, rate, stop)
                 except StoppedError:
@@ -108,17 +105,16 @@ class PythonEngine(ABC):
 
     def gradients(self, batch: Sequence[Tokens], stop: Stop) -> tuple[float, array[float]]:
         """See `Engine`."""
-        self._check_batch(batch)
+        checked = self._checked_batch(batch)
         with self._turn():
-            return self._gradients(batch, stop)
+            return self._gradients(checked, stop)
 
     def log_probabilities(self, documents: Sequence[Tokens], stop: Stop) -> list[list[float]]:
         """See `Engine`."""
-        for tokens in documents:
-            self._check_document(tokens)
+        checked = [self._checked_document(tokens) for tokens in documents]
         rows: list[list[float]] = []
         with self._turn():
-            for tokens in documents:
+            for tokens in checked:
                 try:
                     probabilities = self._trace(tokens, stop).probabilities
                 except StoppedError:
@@ -128,9 +124,9 @@ class PythonEngine(ABC):
 
     def trace(self, tokens: Tokens, stop: Stop) -> Trace:
         """See `Engine`."""
-        self._check_document(tokens)
+        checked = self._checked_document(tokens)
         with self._turn():
-            return self._trace(tokens, stop)
+            return self._trace(checked, stop)
 
     def generate(
         self,
@@ -148,7 +144,7 @@ class PythonEngine(ABC):
             raise ValueError(
                 f"start must have 1 to {self.config.block_size} tokens, not {len(start)}"
             )
-        self._check_tokens(start)
+        start = self._checked_tokens(start, len(start))
         documents: list[list[int]] = []
         used, longest = 0, self.config.block_size + 1 - len(start)
         with self._turn():
@@ -190,23 +186,27 @@ class PythonEngine(ABC):
             finally:
                 self._inside = 0
 
-    def _check_batch(self, batch: Sequence[Tokens]) -> None:
+    def _checked_batch(self, batch: Sequence[Tokens]) -> list[list[int]]:
         if not len(batch):
             raise ValueError("a batch needs at least one document")
-        for tokens in batch:
-            self._check_document(tokens)
+        return [self._checked_document(tokens) for tokens in batch]
 
-    def _check_document(self, tokens: Tokens) -> None:
+    def _checked_document(self, tokens: Tokens) -> list[int]:
+        """The tokens that the model looks at: as many as a block predicts, and one more."""
         if len(tokens) < 2:
             raise ValueError("a document needs at least two tokens")
-        self._check_tokens(tokens[: self.config.block_size + 1])
+        return self._checked_tokens(tokens, self.config.block_size + 1)
 
-    def _check_tokens(self, tokens: Tokens) -> None:
-        for token in map(operator.index, tokens):
+    def _checked_tokens(self, tokens: Tokens, most: int) -> list[int]:
+        """Up to `most` of the tokens, as plain integers."""
+        if isinstance(tokens, (Set, Mapping)):
+            raise TypeError("tokens must come in a sequence")
+        checked = [*map(operator.index, tokens[:most])]
+        for token in checked:
             if not 0 <= token < self.vocab_size:
-                raise ValueError(
-                    f"token {token} is outside the vocabulary of {self.vocab_size} tokens"
-                )
+                shown = f"token {token}" if -(2**63) <= token < 2**63 else "a token"
+                raise ValueError(f"{shown} is outside the vocabulary of {self.vocab_size} tokens")
+        return checked
 
 
 def check_state(state: State, count: int) -> None:
@@ -214,7 +214,7 @@ def check_state(state: State, count: int) -> None:
     for name in ("parameters", "m", "v"):
         if len(getattr(state, name)) != count:
             raise ValueError(f"{name} must hold {count} numbers, not {len(getattr(state, name))}")
-    if state.step < 0:
+    if operator.index(state.step) < 0:
         raise ValueError("step must be at least 0")
 
 
@@ -222,11 +222,11 @@ def check_sampling(
     count: int, coins: array[float], temperature: float, top_k: int, top_p: float
 ) -> None:
     """A ValueError for arguments of `generate` that are out of range."""
-    if count < 0:
+    if operator.index(count) < 0:
         raise ValueError("count must be at least 0")
     if not (math.isfinite(temperature) and temperature > 0):
         raise ValueError("temperature must be finite and above 0")
-    if top_k < 0:
+    if operator.index(top_k) < 0:
         raise ValueError("top_k must be at least 0")
     if not 0 < top_p <= 1:
         raise ValueError("top_p must be above 0 and at most 1")

@@ -10,18 +10,18 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
+
+from ..errors import ConfigError
 
 if TYPE_CHECKING:
     from ..config import Config
 
 Tokens = Sequence[int]  # one document: BOS, its characters, BOS
-Stop = Callable[[], bool]  # an engine asks it at least every 5 ms where it can; True: give up
+Stop = Callable[[], bool]  # an engine calls it at least every 5 ms where it can; True: stop
 
 
-@dataclass
-class State:
+class State(NamedTuple):
     """A model in training: what a checkpoint keeps, and what every engine can start from.
 
     parameters, m, v: float64, one number per weight, in the order of `reference.shapes`, row by
@@ -63,13 +63,22 @@ class Trace(NamedTuple):
 
 
 class Generated(NamedTuple):
-    """New documents, without the first token of their start and without the end mark.
+    """New documents, without the first token of their start and without the end token.
 
     coins_used: how many coins they took.
     """
 
     documents: list[list[int]]
     coins_used: int
+
+
+def cannot_train(engine: str) -> ConfigError:
+    """The error for a configuration whose updates an engine does not support."""
+    return ConfigError(
+        f"the engine {engine} cannot train with weight decay, input dropout or Muon",
+        where="option engine",
+        fix="engine fast",
+    )
 
 
 class Engine(Protocol):
@@ -80,9 +89,8 @@ class Engine(Protocol):
     `stop` raises comes out, and the model is as it was. A `stop` that calls its own engine gets a
     RuntimeError.
 
-    **Errors.** Wrong arguments are a ValueError (a token that is no integer is a TypeError), in the
-    words of `engines.base`, before anything has changed. Tokens past block_size + 1 are not looked
-    at.
+    **Errors.** Wrong arguments are a ValueError, in the words of `engines.base`, and nothing has
+    changed. A token that is not an integer is a TypeError. Tokens past block_size + 1 are ignored.
 
     **Threads.** Several may share one engine; they take turns.
     """
@@ -145,17 +153,13 @@ class Engine(Protocol):
     ) -> Generated:
         """Up to `count` new documents, fewer when the coins run out.
 
-        coins: one per token drawn, end marks included. A document is begun only while there are
-        coins
-        for the longest one, block_size + 1 - len(start).
-        start: the tokens every document starts with, 1 to block_size of them: BOS and a prefix or,
-        for a
-        later piece of a long document, the last token of the piece before. They cost no coins. All
-        but
-        the first are part of the result.
+        coins: one per token drawn, end tokens included. A document is begun only while there are
+        coins for the longest one, block_size + 1 - len(start).
+        start: the tokens every document starts with, 1 to block_size of them. They are BOS and a
+        prefix, or the last token of the piece before, where a long document is continued. They
+        cost no coins. All but the first are part of the result.
         temperature: logits are divided by it. top_k: keep the k most probable tokens; 0 keeps all.
         top_p: then keep the fewest tokens, most probable first, whose probabilities sum to at least
-        p;
-        1.0 keeps all. Ties: lower id first.
+        top_p; 1.0 keeps all. Among equal probabilities, the lower token id comes first.
         """
         ...

@@ -10,16 +10,16 @@ from collections.abc import Sequence
 
 from .. import _native
 from ..config import Config, instruction_set
-from ..errors import ConfigError
 from . import Run, State, Stop, Tokens
 from .compiled import CompiledEngine
+from .contract import cannot_train
 
 
 class ExactEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
-    isa: an instruction set, one of `_native.about()["isas"]`; without one MICROGPT_ISA's, or the
-    best. libm: "system" to call the C library's exp, log and pow one by one. Neither changes a bit.
+    isa: an instruction set, one of `_native.about()["isas"]`; None: MICROGPT_ISA's, or the best.
+    libm: "system" to call the C library's exp, log and pow one by one. Neither changes a bit.
     threads: this engine uses one.
     """
 
@@ -65,9 +65,5 @@ class ExactEngine(CompiledEngine):
         self, batches: Sequence[Sequence[Tokens]], learning_rates: Sequence[float], stop: Stop
     ) -> Run:
         if not self._config.plain:
-            raise ConfigError(
-                "the engine exact trains without weight decay, input dropout and Muon",
-                where="option engine",
-                fix="engine fast",
-            )
+            raise cannot_train(self.name)
         return super().steps(batches, learning_rates, stop)

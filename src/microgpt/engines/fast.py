@@ -19,9 +19,9 @@ if not hasattr(_native, "Fast"):
 class FastEngine(CompiledEngine):
     """Arguments and results: see `Engine`. Threads may share one; they take turns.
 
-    threads: the maximum number; 0: the engine chooses, one, or all cores where an update is large
+    threads: the maximum number; 0: the engine chooses one, or all cores if an update is large
     enough to gain by them. Results do not depend on it.
-    isa: an instruction set, one of `_native.about()["isas"]`; "" for MICROGPT_ISA's, or the best.
+    isa: an instruction set, one of `_native.about()["isas"]`; "": MICROGPT_ISA's, or the best.
     """
 
     name = "fast"

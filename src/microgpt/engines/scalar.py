@@ -15,7 +15,7 @@ from .base import PythonEngine
 from .contract import State, Stop, Tokens, Trace
 
 Number = Any  # reference.Value: a file for readers, without annotations
-GRAPH_BYTES = 570  # of the graph for a product and its sum, two Values: CPython 3.11, measured
+GRAPH_BYTES = 570  # the graph of a product and its sum, two Values; measured on CPython 3.11
 
 
 class ScalarEngine(PythonEngine):
@@ -25,7 +25,7 @@ class ScalarEngine(PythonEngine):
     bound = 0.0
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
-        super().__init__(config, vocab_size, state)
+        super().__init__(config, vocab_size, state, threads=threads)
         self._step = state.step
         numbers = iter(state.parameters)
         self._weights = {
@@ -96,20 +96,22 @@ class ScalarEngine(PythonEngine):
     def _backward(self, batch: Sequence[Tokens], stop: Stop, hidden: float = 0.0) -> float:
         """Loss of a batch, its gradients left in the parameters. Raises StoppedError.
 
-        Python's own arithmetic raises where a compiled engine gets an infinity: that is a loss of
-        NaN.
-        Raises ConfigError where memory cannot hold the graph of all that the batch computes.
+        The loss is NaN where Python's arithmetic raises: there a compiled engine gets an infinity.
+        Raises ConfigError if memory cannot hold the graph of the whole batch.
         """
         self._require_memory(batch)
         losses = []
-        try:
-            for tokens in batch:
-                if stop():
-                    raise StoppedError
-                losses.append(self._document_loss(tokens, hidden))
-            loss = reference_recipe.batch_loss(losses)
+        for tokens in batch:
             if stop():
                 raise StoppedError
+            try:
+                losses.append(self._document_loss(tokens, hidden))
+            except (ArithmeticError, ValueError):
+                return math.nan
+        if stop():
+            raise StoppedError
+        try:
+            loss = reference_recipe.batch_loss(losses)
             loss.backward()
         except (ArithmeticError, ValueError):
             return math.nan
@@ -117,11 +119,11 @@ class ScalarEngine(PythonEngine):
 
     def _require_memory(self, batch: Sequence[Tokens]) -> None:
         c = self.config
-        each = 12 * c.n_layer * c.n_embd**2 + self.vocab_size * c.n_embd  # products for a position
+        by_weights = 12 * c.n_layer * c.n_embd**2 + self.vocab_size * c.n_embd  # at one position
         products = 0
         for tokens in batch:
             n = min(c.block_size, len(tokens) - 1)
-            products += n * each + n * (n + 1) * c.n_layer * c.n_embd
+            products += n * by_weights + n * (n + 1) * c.n_layer * c.n_embd  # the rest: attention
         if products * GRAPH_BYTES > (limit := physical_memory()):
             raise ConfigError(
                 f"the graph of one update, {products:,} products, needs about "

@@ -9,7 +9,6 @@ Read in this order:
 - `form`: whether a shortened program keeps the comments and the spacing of its original.
 - `steps`: the recorded ideas that lead from the reference to short.py.
 - `gist`, `remind`: publish an edition with its certificate; be reminded of what to try next.
-- `options`: the flags of the command.
 
 Everything here returns data or text. Only the command line prints.
 """

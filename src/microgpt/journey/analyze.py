@@ -41,8 +41,8 @@ EXPRESSIONS = {
     "GeneratorExp",
     "Comparison",
     "IfExp",
+    "Subscript",
 }
-EXPRESSIONS |= {"Subscript"}
 BLOCKS = {"IndentedBlock", "Module"}
 MOST_FAMILIES = 40  # of one coarse shape that a tree is compared with; keeps large files quick
 
@@ -65,9 +65,9 @@ class Family:
     places: tuple[Place, ...]
     skeleton: str  # the first member's text with its holes as ‹1›, ‹2›...
     way: str  # how to abstract: a helper, a loop, a function
-    lines_now: int  # that the members take
-    lines_after: int  # with the abstraction, its own lines counted
-    tokens_now: int  # likewise, in leaves of the syntax tree
+    lines_now: int  # of the members
+    lines_after: int  # with the abstraction, its own lines included
+    tokens_now: int  # the same two in leaves of the syntax tree
     tokens_after: int
 
     @property
@@ -256,12 +256,12 @@ def _docstring_lines(tree: Tree) -> int:
 
 
 def _loops(members: Sequence[Tree], blocks: Blocks) -> bool:
-    """Neighbours in one block that bind no name of their own can become a loop."""
+    """Neighbors in one block that bind no name of their own can become a loop."""
     block, at = blocks[id(members[0])]
     together = block.children[at : at + len(members)]
-    neighbours = len(together) == len(members) and all(a is b for a, b in zip(together, members))
+    neighbors = len(together) == len(members) and all(a is b for a, b in zip(together, members))
     binds = any(t.kind == "Assign" and t.children[0].children[0].kind == "Name" for t in members)
-    return neighbours and not binds
+    return neighbors and not binds
 
 
 def _twins(families: Sequence[Family]) -> list[Family]:

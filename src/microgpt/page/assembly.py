@@ -44,9 +44,8 @@ LISTS = {
 _IMPORT = re.compile(r"^import [^;]*;\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=async|function|class|const)", re.MULTILINE)
 _EXPORTED = re.compile(r"^export (?:function|class|const) (\w+)", re.MULTILINE)
-_NODE_PART = (
-    "\nif (globalThis.process"  # begins the edition's last part, which node runs as a script
-)
+# The beginning of the edition's last part, which node runs as a script.
+_NODE_PART = "\nif (globalThis.process"
 _COMMENT_LINE = re.compile(r"^\s*//.*\n", re.MULTILINE)
 _STYLE_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
 _HTML_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)

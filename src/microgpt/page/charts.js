@@ -1,4 +1,4 @@
-// Drawing: the loss curve, grids of coloured cells, tables, numbers as text. Knows no model.
+// Drawing: the loss curve, grids of colored cells, tables, numbers as text. Knows no model.
 
 export const element = (id) => document.getElementById(id);
 
@@ -145,7 +145,7 @@ export function draw_loss(box, { losses, num_steps, lines, step }) {
   );
 }
 
-// The theme's colours, each as [r, g, b].
+// The theme's colors, each as [r, g, b].
 function inks() {
   const style = getComputedStyle(document.documentElement);
   const probe = style.getPropertyValue("--paper").trim();

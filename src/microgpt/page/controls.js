@@ -140,7 +140,7 @@ function wire_actions() {
     box.ontoggle = () => refresh(box.dataset.table);
 }
 
-// Charts are drawn anew when the width or the colour theme changes.
+// Charts are drawn again when the width or the color theme changes.
 function wire_redraw() {
   const redraw = () => {
     if (!state.busy) {

@@ -41,7 +41,7 @@ export function sample({
   );
 }
 
-// The log probability of a text in nats, its end included. A text longer than the block is cut.
+// The log-probability of a text in nats, its end included. A text longer than the block is cut.
 export function score(text) {
   const tokens = [bos, ...tokens_of(text).slice(0, config.block_size), bos];
   let sum = 0;

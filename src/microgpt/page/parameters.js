@@ -6,7 +6,7 @@ const MODES = { parameters: "value", gradients: "gradient", updates: "update" };
 const exact = (value) => String(value).replace("-", "−").replace("e−", "e-");
 
 // One canvas per matrix. choose(name, row, column) is called when a pointer or an arrow key chooses
-// a parameter. Returns the size of number that gets the full colour.
+// a parameter. Returns the size of number that gets the full color.
 export function show_matrices(facts, view, mode, picked, choose) {
   const numbers = view[mode];
   const strongest = strong(numbers);
@@ -105,7 +105,7 @@ function frame(name, rows, columns, sideways, shape) {
   return node;
 }
 
-// The size that gets the full colour: nearly the largest, so that an outlier fades nothing.
+// The size that gets the full color: nearly the largest, so that an outlier fades nothing.
 function strong(numbers) {
   const sizes = numbers.map(Math.abs).sort();
   return sizes[Math.floor(sizes.length * 0.995)] || sizes[sizes.length - 1] || 1;
@@ -125,7 +125,7 @@ export function show_back_words(view, mode, strongest) {
     " with a loss of ",
     make("b", {}, number(view.loss, 3)),
     `. ${count(nonzero)} of ${count(view.gradients.length)} gradients are not zero. `,
-    `Full colour means a ${MODES[mode]} of ±${strongest.toPrecision(2)}.`,
+    `Full color means a ${MODES[mode]} of ±${strongest.toPrecision(2)}.`,
   );
 }
 

@@ -31,7 +31,7 @@ from ..page import assembly
 from ..randomness import Draws, fresh_seed
 from ..recipes import recipe
 from ..training import Session
-from .jobs import BusyError, Jobs, Watch
+from .jobs import Jobs, OverloadedError, Watch
 from .schemas import (
     ErrorAnswer,
     ExplainAnswer,
@@ -71,7 +71,7 @@ def create_app(model: MicroGPT | None, page: str) -> FastAPI:
     app = FastAPI(
         title="microgpt",
         version=__version__,
-        description="A tiny GPT for lists of short strings. Probabilities are natural logarithms.",
+        description="A tiny GPT for lists of short strings. Log-probabilities are in nats.",
         docs_url=None,
         redoc_url=None,
         responses=_REFUSALS,
@@ -248,7 +248,7 @@ def _add_training(app: FastAPI, jobs: Jobs) -> None:
                         lambda put: _train(config, documents, stop, put)
                     ):
                         yield f"event: {event}\ndata: {json.dumps(data)}\n\n"
-            except BusyError as error:
+            except OverloadedError as error:
                 yield f"event: error\ndata: {json.dumps(_problem(str(error)))}\n\n"
 
         return StreamingResponse(events(), media_type="text/event-stream")
@@ -305,7 +305,7 @@ def _add_error_handlers(app: FastAPI) -> None:
     """Every error has the same form. None shows a path of this machine or repeats the request."""
 
     async def refused(request: Request, error: Exception) -> JSONResponse:
-        if isinstance(error, BusyError):
+        if isinstance(error, OverloadedError):
             return JSONResponse(_problem(str(error)), 503, {"retry-after": RETRY_AFTER})
         if isinstance(error, RequestValidationError):
             first = error.errors()[0]
@@ -325,5 +325,5 @@ def _add_error_handlers(app: FastAPI) -> None:
         return JSONResponse(_problem("the request failed"), 500)
 
     handler = cast(Callable[[Request, Exception], Awaitable[JSONResponse]], refused)
-    for kind in (BusyError, RequestValidationError, HTTPException, MicrogptError):
+    for kind in (OverloadedError, RequestValidationError, HTTPException, MicrogptError):
         app.add_exception_handler(kind, handler)

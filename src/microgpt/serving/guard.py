@@ -20,12 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 BODY_LIMIT = 1 << 20  # bytes of one body
-HELD_LIMIT = (
-    4 << 20
-)  # bytes of all bodies and answers at one time: many clients must not fill memory
-PIECE = (
-    16 << 10
-)  # bytes read at a time, and sent at a time: the next when the client has taken them
+# Bytes of all bodies and answers at one time: many clients must not fill memory.
+HELD_LIMIT = 4 << 20
+# Bytes read at a time, and sent at a time. The next are sent when the client has taken these.
+PIECE = 16 << 10
 DEADLINE = 10.0  # seconds for a whole request to arrive, and for a client to take an answer
 CONNECTIONS = 512  # open at one time; further ones are closed
 HEADERS = [

@@ -24,7 +24,7 @@ WAITING = 128  # jobs that may wait for a thread
 SECONDS = 30.0  # the longest that one job may compute
 
 
-class BusyError(Exception):
+class OverloadedError(Exception):
     """All threads are busy and the queue is full, or a job took too long."""
 
 
@@ -44,24 +44,24 @@ class Jobs:
     async def run(
         self, request: Request, work: Callable[[Stop], Result], seconds: float = SECONDS
     ) -> Result:
-        """The function's result. Raises BusyError when the queue is full or time is up."""
+        """The function's result. Raises OverloadedError when the queue is full or time is up."""
         async with self.place(), self.watch(request, seconds) as stop:
             with suppress(StoppedError):
                 result = await asyncio.get_running_loop().run_in_executor(self._threads, work, stop)
                 if not stop.late():
                     return result
-            raise BusyError(
+            raise OverloadedError(
                 f"the request took more than {seconds:g} s" if stop.late() else "the server ends"
             )
 
     def require_place(self) -> None:
-        """Raises BusyError when too many wait."""
+        """Raise OverloadedError when too many wait."""
         if self._waiting >= WAITING:
-            raise BusyError("too many requests are waiting")
+            raise OverloadedError("too many requests are waiting")
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """One of the threads, after waiting for it. Raises BusyError when too many wait."""
+        """One of the threads, after waiting for it. Raises OverloadedError when too many wait."""
         self.require_place()
         self._waiting += 1
         try:

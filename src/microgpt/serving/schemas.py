@@ -5,16 +5,15 @@ A request that is out of range is refused here, before any other code sees it.
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from ..config import Config
+from ..config import FIELDS
 
 Text = Annotated[str, Field(max_length=10_000)]
 # The server's ranges of the training settings, where they are narrower than those of Config.
-_RANGES: dict[str, dict[str, float]] = {
+_RANGES: dict[str, dict[str, Any]] = {
     "n_layer": {"ge": 1, "le": 8},
     "n_embd": {"ge": 1, "le": 256},
     "n_head": {"ge": 1, "le": 64},
@@ -134,12 +133,11 @@ class Training(Strict):
 def _settings() -> dict[str, Any]:
     """The fields of Config, as pydantic takes them: name -> (type, default and range)."""
     settings: dict[str, Any] = {}
-    for item in fields(Config):
+    for item in FIELDS.values():
         if item.name in _NOT_SERVED:
             continue
-        kind, limits = type(item.default), item.metadata
-        low = "gt" if limits["open_low"] else "ge"
-        own = {} if kind is bool else {low: limits["low"], "le": limits["high"]}
+        kind, low = type(item.default), "gt" if item.open_low else "ge"
+        own = {} if kind is bool else {low: item.low, "le": item.high}
         settings[item.name] = (kind, Field(item.default, **_RANGES.get(item.name, own)))
     return settings
 

@@ -41,7 +41,7 @@ def unshare(flags):
 
 
 def isolate(allow_network):
-    """Enter new namespaces, as many as the system grants; the guards that they give."""
+    """Enter new namespaces where the system grants them; returns the guards that they give."""
     uid, gid = os.getuid(), os.getgid()
     if uid != 0:  # an ordinary user may make them only inside a user namespace
         try:
@@ -111,7 +111,7 @@ def restrict_files(readable, writable):
 
 
 def set_limits(limits):
-    """Per-process limits; as root, RLIMIT_NPROC does not bind, hence the count in `watch`."""
+    """Set the limits of this process. RLIMIT_NPROC does not bind root, so `watch` counts."""
     for name, amount in (
         ("RLIMIT_AS", limits["memory"]),
         ("RLIMIT_CPU", int(limits["seconds"]) + 2),

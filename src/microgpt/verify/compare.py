@@ -1,8 +1,8 @@
 """Two recordings side by side: the first number, or the first byte, in which they differ.
 
-The levels, from strongest to weakest: at `bits` every number must be equal in every bit; at `ulp`
-it may be some units in the last place apart; at `printed` stdout must be equal byte by byte; at
-`samples` only the generated documents. No level says anything beyond the runs that were compared.
+The levels, from strongest to weakest: at `bits` every number must be equal in every bit. At `ulp`
+it may be some units in the last place apart. At `printed` stdout must be equal byte by byte, and
+at `samples` only the generated documents. No level says anything beyond the runs compared.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Is a model file what it says it is?
 
 A checkpoint holds its settings, the source of its documents, and what trained it. `verify` trains
-it anew and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
+it again and compares every bit, where the bits can be equal at all. An export (.html, .js) holds
 weights; `verify` compares them with the checkpoint it was made from.
 """
 
@@ -12,8 +12,8 @@ from pathlib import Path
 
 from .. import checkpoint, corpus, exporting, files
 from ..checkpoint import THEN, Checkpoint, MadeBy
-from ..engines import AUTO, trained_by
-from ..errors import ConfigError, DataError, MissingPartError, quote
+from ..engines import AUTO, guessed_engine
+from ..errors import ConfigError, MissingPartError, quote
 from ..training import REFERENCE_BITS, Session, recorded_engine
 from .compare import Difference
 from .floats import first_apart, show, ulps_apart
@@ -30,7 +30,7 @@ def is_model(what: str) -> bool:
 
 
 def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
-    """Compare a checkpoint with the same run made anew, or an export with its checkpoint.
+    """Compare a checkpoint with the same run made again, or an export with its checkpoint.
 
     what: the path. original: the checkpoint of an export. data: files with the documents, if they
     are no longer where the checkpoint says.
@@ -40,9 +40,10 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
     if what.endswith(".safetensors"):
         if original:
             raise ConfigError(
-                "a checkpoint is compared with its own run anew", where="option --original"
+                "a checkpoint is compared with its own training, done again",
+                where="option --original",
             )
-        return _trained_anew(what, data)
+        return _trained_again(what, data)
     if not original or not original.endswith(".safetensors"):
         raise ConfigError(
             "an export is compared with the model it was made from",
@@ -56,16 +57,16 @@ def verify(what: str, original: str | None, data: list[str] | None) -> Verdict:
     return _export(what, original)
 
 
-def _trained_anew(path: str, data: list[str] | None) -> Verdict:
+def _trained_again(path: str, data: list[str] | None) -> Verdict:
     model = checkpoint.load(path)
     documents = _documents(model, data)
     made_by, step = model.made_by, model.state.step
-    engine = made_by.engine or trained_by(model.state)
+    engine = made_by.engine or guessed_engine(model.state)
     result = CaseResult(
         f"{model.data.origin}, seed {model.config.seed}, {step} steps, engine {engine}", "same"
     )
     verdict = Verdict(
-        "its own settings trained anew", Path(path).name, "bits", 0, [result], compares=COMPARES
+        "its own settings, trained again", Path(path).name, "bits", 0, [result], compares=COMPARES
     )
     try:
         session = _session(model, documents, engine)
@@ -154,22 +155,16 @@ def _documents(model: Checkpoint, data: list[str] | None) -> corpus.Corpus:
     """The documents that the checkpoint names, or those in `data`, which must be the same."""
     origin = model.data.origin
     if not data:
-        return corpus.again(origin, model.data.fingerprint)
+        return corpus.read_again(origin, model.data.fingerprint)
     source = corpus.read(data, origin.column, origin.dedupe)
-    if source.fingerprint() != model.data.fingerprint:
-        raise DataError(
-            f"these are not the documents the model was trained on: "
-            f"{len(source.documents):,} documents here, {model.data.documents:,} there, "
-            f"or other ones",
-            where=f"option --data {quote(', '.join(data))}",
-            fix=f"--data with {origin}",
-        )
+    where = f"option --data {quote(', '.join(data))}"
+    model.data.require(source, where=where, fix=f"--data with {origin}")
     return source
 
 
 def _export(path: str, original: str) -> Verdict:
     model = checkpoint.load(original)
-    text = _text(path)
+    text = files.read_text(path, "the export")
     held = exporting.embedded(text, path)
     if "val" in held["config"]:  # the name of held_out in earlier versions
         held["config"]["held_out"] = held["config"].pop("val")
@@ -188,15 +183,6 @@ def _export(path: str, original: str) -> Verdict:
     if result.answer == "same" and path.endswith(".js"):
         _run_in_node(result, model, text)
     return Verdict(Path(original).name, Path(path).name, "bits", 0, [result], compares=COMPARES)
-
-
-def _text(path: str) -> str:
-    try:
-        return files.read(path).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "the export is not UTF-8 text", where=f"{quote(path)}, byte {error.start}"
-        ) from error
 
 
 def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:

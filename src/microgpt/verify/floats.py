@@ -6,7 +6,7 @@ import struct
 
 
 def ordinal(number: float) -> int:
-    """The place of a float64 among all float64 in ascending order: neighbours differ by one.
+    """The place of a float64 among all float64 in ascending order: neighbors differ by one.
 
     >>> ordinal(0.0), ordinal(-0.0), ordinal(5e-324)
     (0, -1, 1)
@@ -16,7 +16,7 @@ def ordinal(number: float) -> int:
 
 
 def ulps_apart(a: float, b: float) -> int:
-    """Distance in units in the last place (ulp): 0 only for the same bits, 1 for neighbours.
+    """Distance in units in the last place (ulp): 0 only for the same bits, 1 for neighbors.
 
     A NaN is further from every other number than any two numbers are from each other.
 

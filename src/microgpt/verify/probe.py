@@ -5,8 +5,8 @@ is program.py in the current folder. It runs as `__main__`, as `python program.p
 except that
 
 - every float that is formatted (f-string, %, .format, format, round) is noted before it is rounded;
-- the variables in sight are searched for collections of numbers, and those of interest that
-  changed are noted. This happens when a line of output ends, after each statement `X.backward()`,
+- the variables in sight are searched for collections of numbers. Those of interest are noted when
+  they changed. This happens when a line of output ends, after each statement `X.backward()`,
   at the end of a function `main`, and at the end of the program. `collect` says what a collection
   is.
 
@@ -41,8 +41,9 @@ def collect(value, leaves, most):
     """Append the leaves of a nested collection, in order. NotNumbers where it holds anything else.
 
     Collections are lists, tuples, dicts (their values), and arrays of `array` and of NumPy. Leaves
-    are numbers, objects with an attribute that is a number, and records: lists or tuples that
-    begin with a number and contain a list or tuple. most: the largest number of leaves.
+    are numbers, objects with an attribute that is a number, and records. A record is a list or
+    tuple that begins with a number and contains a list or tuple.
+    most: the largest number of leaves.
     """
     kind = type(value)
     if kind is dict:

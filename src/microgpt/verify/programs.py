@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import engines, reference
-from ..errors import ConfigError, DataError, InputError, quote, reason
+from .. import engines, files, reference
+from ..errors import ConfigError, InputError, quote
 from .cases import Settings
 from .recording import Recording, parse
 from .rewrite import require_program, with_settings
@@ -126,13 +126,7 @@ def python_program(
 
     Raises InputError where it cannot be read, DataError where it is not a Python program.
     """
-    try:
-        source = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"cannot read the program: {reason(error)}", where=quote(path)) from error
-    except UnicodeDecodeError as error:
-        where = f"{quote(path)}, byte {error.start}"
-        raise DataError("the program is not UTF-8 text", where=where) from error
+    source = files.read_text(path, "the program").replace("\r\n", "\n").replace("\r", "\n")
     if python == sys.executable:  # another Python may know other syntax
         require_program(source, path)
     return Program(
@@ -182,6 +176,6 @@ def program(
     what: str, python: str = sys.executable, steps_name: str = "", limits: Limits | None = None
 ) -> Program:
     """A program by its file name or its engine's name."""
-    if what in engines.NAMES and not os.path.exists(what):
+    if not os.path.exists(what) and what in (engines.AUTO, *engines.engine_names()):
         return engine_program(what, limits)
     return python_program(what, python, steps_name, limits)

@@ -106,7 +106,7 @@ def with_settings(source: str, steps: int | None, seed: int | None, steps_name: 
 
 
 def require_program(source: str, path: str) -> None:
-    """Raises DataError for a text that is not Python, or that does nothing.
+    """Raise DataError for a text that is not Python, or that does nothing.
 
     A list of words can be valid Python: each line is an expression without effect.
     """

@@ -19,13 +19,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 CAGE = Path(__file__).with_name("cage.py")
 EVERY_GUARD = ("files", "network", "processes")
 GRACE_SECONDS = 0.9  # for killing what is left; a run ends within its limit plus a second
 ERROR_BYTES = 1 << 16  # at the end of stderr: where the message of an error is looked for
-# Also inside a group of exceptions, where a bar stands before each line, and as node writes it.
+# Also inside a group of exceptions, where each line begins with a bar, and as node writes it.
 _EXCEPTION = re.compile(r"[\s|]*((?:Uncaught )?[\w.]*(?:Error|Exception|Group|Interrupt)\b.*)")
 
 
@@ -73,8 +73,9 @@ class Outcome:
 def error_line(text: str) -> str:
     r"""The line of a program's error output that says what went wrong, "" where there is none.
 
-    That is the type and message of the exception that ended it, by the last traceback; else the
-    first line that begins with the name of an exception; else the first line that is no warning.
+    That is the type and message of the exception that ended it, by the last traceback. Without a
+    traceback it is the first line that begins with the name of an exception, and without such a
+    line the first that is not a warning.
 
     >>> error_line("Traceback (most recent call last):\n  File 'x'\nOSError: no\nfix: yes\n")
     'OSError: no'
@@ -126,15 +127,7 @@ def run(
     }
     started = time.monotonic()
     inherited = (status_write, record[1]) if record else (status_write,)
-    cage = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(CAGE), json.dumps(settings), "--", *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=inherited,
-        env=dict(environment),
-        start_new_session=True,
-    )
+    cage = _start(command, settings, inherited)
     for descriptor in inherited:
         os.close(descriptor)
     assert cage.stdin and cage.stdout and cage.stderr
@@ -155,6 +148,21 @@ def run(
     for stream in streams.values():
         stream.close()
     return _outcome(received, over, time.monotonic() - started)
+
+
+def _start(
+    command: Sequence[str], settings: Mapping[str, object], inherited: tuple[int, ...]
+) -> subprocess.Popen[bytes]:
+    """The cage, with these descriptors open in it besides the standard three."""
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(CAGE), json.dumps(settings), "--", *command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=inherited,
+        env=cast("dict[str, str]", settings["environment"]),
+        start_new_session=True,
+    )
 
 
 def _outcome(received: Mapping[str, bytearray], over: str, seconds: float) -> Outcome:

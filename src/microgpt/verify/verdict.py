@@ -74,7 +74,8 @@ def render(verdict: Verdict) -> str:
     compares = verdict.compares or _EXPLAINED[verdict.level].format(ulps=verdict.ulps)
     lines = [f"{verdict.variant} against {verdict.original}, level {verdict.level} ({compares})"]
     for case in verdict.cases:
-        compared = f", {case.numbers:,} numbers compared" if case.numbers else ""
+        plural = "s" * (case.numbers != 1)
+        compared = f", {case.numbers:,} number{plural} compared" if case.numbers else ""
         lines.append(f"  {case.answer:9}  {case.case}{compared}")
         lines += [f"             {note}" for note in case.notes]
         lines += [f"    {case.explanation}"] if case.explanation else []

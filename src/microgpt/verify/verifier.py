@@ -37,7 +37,7 @@ class Verifier:
         self._original_runs: dict[Settings, Recording] = {}
 
     def verify(self, variant: Program, cases: Sequence[Case]) -> Verdict:
-        """Runs the cases one after the other until one is not the same.
+        """Run the cases one after the other until one is not the same.
 
         Raises ConfigError for a level that a command cannot be compared at, and DataError where the
         original fails or does not repeat itself. What the variant does is in the verdict.

@@ -82,7 +82,7 @@ def _computed(path: Path, environment: dict[str, str]) -> dict[str, object]:
     scores = MicroGPT.load(path).score_samples(texts)
     data = model.data
     if data.origin.repeatable:
-        source = corpus.again(data.origin, data.fingerprint)
+        source = corpus.read_again(data.origin, data.fingerprint)
     else:
         source = corpus.Corpus(Path("list.txt").read_text().split(), data.origin)
     session = Session.resume(model, source, "auto")
