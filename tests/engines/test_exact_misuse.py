@@ -414,8 +414,17 @@ time.sleep(0.3)
 """
 
 
+ENDINGS = ("score", "steps", "joined", "stop", "token")
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("way", ["fit", "score", "steps", "joined", "stop", "token"])
+@pytest.mark.parametrize(
+    "way",
+    [
+        "fit",
+        *(pytest.param(way, marks=pytest.mark.proof) for way in ENDINGS),
+    ],
+)
 def test_python_ends_while_a_daemon_thread_is_in_an_engine(kind: str, way: str) -> None:
     for _ in range(1 if way in ("stop", "token") else 3):
         done = python(ENDING, kind.lower(), way)
