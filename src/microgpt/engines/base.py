@@ -2,7 +2,7 @@
 
 A subclass holds a model and fills in seven methods: `_state`, `_update`, `_gradients`, `_trace`,
 `_new_cache`, `_logits` and `about`. Everything else of the contract is here, once.
-`docs/extending.md` shows a whole engine in NumPy; `scalar.py` is another.
+`examples/numpy_engine` shows a whole engine in NumPy; `scalar.py` is another.
 """
 
 from __future__ import annotations
