@@ -14,7 +14,7 @@ from io import TextIOWrapper
 
 from . import __version__, commands
 from .errors import ConfigError, MicrogptError, quote, visible
-from .face import Face, WritingOutput, discard_output
+from .face import Face, WritingOutput, discard_output, write_page
 
 TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _parsed(words: list[str]) -> tuple[Namespace, Any]:
         del words[0]
     verb = words[0] if words else ""
     if verb in ("-h", "--help", "-V", "--version"):
-        sys.stdout.write(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
+        write_page(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
         raise SystemExit(0)
     if verb in commands.names():
         module = import_module(f".{verb}", commands.__name__)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 
 from . import commands
 from .errors import ConfigError
+from .face import write_page
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -66,6 +67,10 @@ class Parser(argparse.ArgumentParser):
         """argparse's help under the short usage line."""
         self.usage = self._usage_line()
         return super().format_help()
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the page on stdout. argparse would ignore that it cannot be written."""
+        write_page(self.format_help())
 
     def _usage_line(self) -> str:
         if self.usage is not None:

@@ -319,6 +319,11 @@ def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, 
     train = f"{sys.executable} -m microgpt train list.txt -q {flags}"
     for line, code in (
         (f"{sample} > /dev/full", 74),
+        *(
+            (f"{sys.executable} -m microgpt {page} > /dev/full", 74)
+            for page in ("-V", "--help", "sample --help", "journey gist --help")
+        ),
+        (f"{sys.executable} -m microgpt --help | true; exit ${{PIPESTATUS[0]}}", 141),
         (f"{sample} >&-", 0),
         (f"{sample} 2>&- | true; exit ${{PIPESTATUS[0]}}", 141),
         (f"{sample} | true; exit ${{PIPESTATUS[0]}}", 141),
@@ -334,6 +339,7 @@ def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, 
             check=False,
         )
         assert ran.returncode == code, (line, ran.stderr)
+        assert ("cannot write to standard output" in ran.stderr) == (code == 74)
         assert "Traceback" not in ran.stderr
         assert "Exception ignored" not in ran.stderr
 
