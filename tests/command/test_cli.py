@@ -119,12 +119,30 @@ def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) 
     assert f"fix: one of {', '.join(commands.names())}" in run("_arguments")[2]
 
 
+def test_without_a_command_the_overview_is_an_error_message(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overview = page(capsys)
+    assert run() == run("--") == (2, "", overview)
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["journey", "gist"]])
+def test_help_as_a_command_prints_the_page(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = page(capsys, *words)
+    with pytest.raises(SystemExit) as end:
+        main(["help", *words])
+    assert (end.value.code, capsys.readouterr().out) == (0, expected)
+    assert main(["help", "trian"]) == 2
+    assert "there is no command 'trian'" in capsys.readouterr().err
+
+
 def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["-V"])
     assert capsys.readouterr().out == f"microgpt {__version__}\n"
     for wrong in (
-        [],
         ["nothing"],
         ["train", "--no-such"],
         ["sample", "-n"],
