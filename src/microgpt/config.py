@@ -173,7 +173,8 @@ class Config(HyperParameters[int]):
                 f"n_embd must be a multiple of n_head, "
                 f"but {self.n_embd} is not a multiple of {self.n_head}",
                 where="options n_embd and n_head",
-                fix=f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))} or n_head 1",
+                fix=f"n_head {_closest_divisor(self.n_embd, self.n_head)} or "
+                f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))}",
             )
         if self.warmup >= self.num_steps:
             raise ConfigError(
@@ -254,6 +255,11 @@ class Config(HyperParameters[int]):
                 fix=f"it has {', '.join(sorted(FIELDS))}",
             )
         return cls(**values)  # type: ignore[arg-type]
+
+
+def _closest_divisor(number: int, wanted: int) -> int:
+    divisors = (d for d in range(1, number + 1) if number % d == 0)
+    return min(divisors, key=lambda divisor: (abs(divisor - wanted), -divisor))
 
 
 # Options that are not hyper-parameters.
