@@ -161,7 +161,7 @@ class Config(HyperParameters[int]):
     (16, 8)
     >>> Config(n_head=0)
     Traceback (most recent call last):
-    microgpt.errors.ConfigError: n_head must be a whole number from 1 to 1,024, not '0'
+    microgpt.errors.ConfigError: n_head must be a whole number from 1 to 1,024, not 0
       where: option n_head
       fix: n_head 4
     """
@@ -293,7 +293,7 @@ def checked(name: str, value: object) -> int | float:
     if kind(name) is bool:
         if not isinstance(value, bool):
             raise ConfigError(
-                f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}"
+                f"{name} must be True or False, not {_said(value)}", where=f"option {name}"
             )
         return value
     field = FIELDS[name]
@@ -316,7 +316,7 @@ def check_range(
         article = "a whole number" if whole else "a number"
         bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
         raise ConfigError(
-            f"{name} must be {article} {bounds}, not {quote(_shown(value))}",
+            f"{name} must be {article} {bounds}, not {_said(value)}",
             where=f"option {name}",
             fix=f"{name} {FIELDS[name].default}" if name in FIELDS else "",
         )
@@ -374,9 +374,18 @@ def _arithmetic_is_standard() -> bool:
     return smallest / 2 != 0.0 and 1.0 + tie == 1.0 == 1.0 - tie / 2
 
 
+class TypedNumber(str):
+    """A number as it was typed on a command line. Messages show it without quotation marks."""
+
+
+def _said(value: object) -> str:
+    """The value for a message: strings are quoted, numbers are not."""
+    return quote(value) if type(value) is str else quote(_shown(value))[1:-1]
+
+
 def _shown(value: object) -> str:
     try:
-        return value if isinstance(value, str) else repr(value)
+        return str(value) if isinstance(value, str) else repr(value)
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return "a very large number"
 

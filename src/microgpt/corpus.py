@@ -15,9 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from . import files
-from .errors import ConfigError, DataError, InputError, quote, reason
+from .errors import ConfigError, DataError, InputError, counted, quote, reason
 
 BUILTIN, PYTHON = "builtin:names", "python"
+_IN_WORDS = {
+    BUILTIN: "built-in names",
+    PYTHON: "the documents that were passed",
+    "-": "standard input",
+}
 
 
 class Origin(NamedTuple):
@@ -31,7 +36,7 @@ class Origin(NamedTuple):
     dedupe: bool = False
 
     def __str__(self) -> str:
-        return "built-in names" if self.sources == (BUILTIN,) else ", ".join(self.sources)
+        return ", ".join(_IN_WORDS.get(source, source) for source in self.sources)
 
     @property
     def repeatable(self) -> bool:
@@ -120,6 +125,11 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
     if isinstance(items, os.PathLike):
         return read([os.fspath(items)])
     documents = []
+    if not isinstance(items, Iterable):
+        raise TypeError(
+            "documents must be an iterable of strings or a pathlib.Path, "
+            f"not {quote(repr(items))[1:-1]}"
+        )
     for i, item in enumerate(items):
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
@@ -282,7 +292,7 @@ def _checked(documents: list[str], origin: Origin) -> Corpus:
         raise DataError(
             "there are no documents: the text is empty or blank",
             where=str(origin),
-            fix="write one string per line",
+            fix="write one string per line" if origin.sources != (PYTHON,) else "pass one or more",
         )
     text = "".join(documents)
     try:
@@ -309,7 +319,8 @@ def split(documents: list[str], held_out: float) -> tuple[list[str], list[str]]:
     count = max(1, round(held_out * len(documents)))
     if count >= len(documents):
         raise ConfigError(
-            f"holding out {held_out:g} of {len(documents):,} documents leaves nothing to train on",
+            f"holding out {held_out:g} of {counted(len(documents), 'document')} leaves nothing "
+            "to train on",
             where="option held_out",
             fix="a smaller share, or more documents",
         )

@@ -10,6 +10,15 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "string"), counted(2018, "string")
+    ('1 string', '2,018 strings')
+    """
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
 def quote(text: object, limit: int = 80) -> str:
     """Untrusted text for an error message: quoted, escaped, and cut to `limit` characters."""
     shown = visible(str(text))

@@ -21,7 +21,7 @@ from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, ope
 from microgpt import MicroGPT, checkpoint, cli, files
 from microgpt.checkpoint import from_bytes, to_bytes
 from microgpt.config import Config, checked
-from microgpt.errors import CheckpointError, ConfigError
+from microgpt.errors import CheckpointError, ConfigError, DataError
 from microgpt.randomness import Draws
 from microgpt.sampling import Wanted
 
@@ -233,7 +233,6 @@ CODES = [
     (0, ["info"]),
     (1, ["sample", "-n", "3", "--match", "zzz"]),
     (2, ["sample", "--nonsense"]),
-    (2, []),
     (2, ["sample", "-p", "annaanna"]),
     (3, [*TRAIN, "50", "--learning-rate", "1e12", "--n-layer", "3", "--init-std", "100"]),
     (65, ["info", "foreign"]),
@@ -310,6 +309,27 @@ def test_not_enough_memory_is_said_in_words(monkeypatch, capsys):
     monkeypatch.setattr("microgpt.commands.info.run", too_much)
     assert cli.main(["info"]) == 70
     assert "not enough memory" in capsys.readouterr().err
+
+
+def test_numbers_are_shown_without_quotation_marks(capsys):
+    for wrong, shown in (("-1", "-1"), ("1e30", "1e30"), ("x", "'x'"), ("", "''")):
+        assert cli.main(["train", f"--n-embd={wrong}"]) == 2
+        assert f"not {shown}\n" in capsys.readouterr().err
+    for value, shown in ((-1, "-1"), (0.5, "0.5"), (None, "None"), ("16", "'16'")):
+        with pytest.raises(ConfigError) as raised:
+            Config(n_embd=value)
+        assert raised.value.what.endswith(f", not {shown}")
+
+
+def test_wrong_documents_and_texts_are_type_errors_in_words():
+    with pytest.raises(TypeError, match=r"iterable of strings or a pathlib\.Path, not None$"):
+        MicroGPT().fit(None)
+    with pytest.raises(DataError) as raised:
+        MicroGPT().fit([])
+    assert raised.value.where == "the documents that were passed"
+    model = MicroGPT(n_embd=4, n_head=1, num_steps=1).fit(["ab"])
+    with pytest.raises(TypeError, match=r"^explain reads one string, not 3$"):
+        model.explain(3)
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -75,11 +75,30 @@ def test_training_prints_samples_on_stdout_and_remarks_on_stderr(run: Run) -> No
 def test_cut_documents_are_counted_and_auto_cuts_none(run: Run) -> None:
     flags = [*FLAGS, "--block-size", "4"]
     assert (
-        "2 documents are longer than block_size 4 and are cut; --block-size auto"
+        "cut to block_size 4: 2 documents; --block-size auto avoids it"
         in run("train", "list.txt", *flags)[2]
     )
     err = run("train", "list.txt", *FLAGS, "--block-size", "auto")[2]
     assert "cut" not in err
+
+
+def test_remarks_count_one_document_without_an_s(run: Run) -> None:
+    Path("one.txt").write_text("abcdefg")
+    err = run("train", "one.txt", *FLAGS)[2]
+    assert "one.txt: 1 document, 8 tokens" in err and "cut to block_size 5: 1 document;" in err
+    err = run("train", "-", *FLAGS, stdin="ab")[2]
+    assert err.startswith("standard input: 1 document, 3 tokens")
+
+
+@pytest.mark.skipif(not has_engine("exact"), reason="the compiled engine is not installed")
+@pytest.mark.parametrize("option", ["--muon=0.9", "--weight-decay=1", "--input-dropout=0.1"])
+def test_an_engine_that_lacks_an_update_is_refused_before_anything_is_said(
+    run: Run, option: str
+) -> None:
+    code, out, err = run("train", "list.txt", *FLAGS, option, "--engine", "exact", "-v")
+    assert (code, out) == (2, "") and err.startswith(
+        "microgpt: error: the exact engine does not support weight decay, input dropout or Muon\n"
+    )
 
 
 def test_documents_come_from_standard_input(run: Run, model: str) -> None:

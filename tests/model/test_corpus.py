@@ -275,7 +275,7 @@ def test_documents_of_one_letter_one_document_and_long_ones_are_learned():
 
 
 def test_nothing_left_to_train_on_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 documents leaves nothing"):
+    with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 document leaves nothing"):
         session(["anna"], held_out=0.5)
 
 

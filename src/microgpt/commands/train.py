@@ -11,7 +11,8 @@ from contextlib import ExitStack, suppress
 
 from .. import checkpoint as checkpoints
 from .. import corpus, files, transcript
-from ..errors import ConfigError, MicrogptError, StorageError
+from ..engines.contract import cannot_train
+from ..errors import ConfigError, MicrogptError, StorageError, counted
 from ..face import Face
 from ..progress import progress
 from ..run_log import RunLog
@@ -111,6 +112,8 @@ def run(args: Namespace, face: Face) -> int:
     with ExitStack() as stack:
         stack.enter_context(files.lock(output.path))
         session = _session(args, output.path)
+        if session.step < session.config.num_steps and not session.engine.supports(session.config):
+            raise cannot_train(session.engine.name)
         log = RunLog(args.trace, args.log, args.plot, args.force, session.step)
         stack.callback(log.close)
         _announce(session, args, face)
@@ -196,16 +199,16 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
     if args.transcript:
         face.data(transcript.header(session.data.documents, vocab_size, count))
     face.say(
-        f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
-        f"{count:,} parameters, engine {session.engine.name}"
+        f"{session.data.origin}: {counted(session.data.documents, 'document')}, "
+        f"{vocab_size} tokens; {count:,} parameters, engine {session.engine.name}"
     )
     if face.quiet:
         return
     too_long = (len(document) >= config.block_size for document in session.documents)
     if not config.windows and (cut := sum(too_long)):
         face.say(
-            f"{cut:,} documents are longer than block_size {config.block_size} and are cut; "
-            "--block-size auto fits all of them, --windows trains on them in pieces"
+            f"cut to block_size {config.block_size}: {counted(cut, 'document')}; "
+            "--block-size auto avoids it, --windows trains on long documents in pieces"
         )
     if not args.files and _is_pipe(0):
         face.say("standard input is not read; to train on it, give - as FILE")
@@ -251,7 +254,7 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
         held_out = scoring.evaluate(session.gpt, session.held_out, lambda: False)
         face.say(
             f"validation loss {held_out.loss:.4f} nats per token "
-            f"on {held_out.documents:,} held-out documents"
+            f"on {counted(held_out.documents, 'held-out document')}"
         )
     return 0
 
