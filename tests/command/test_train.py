@@ -140,6 +140,23 @@ def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(
     assert run("train", "list.txt", "--resume", "-o", "none.safetensors")[0] == 66
 
 
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_trained(run: Run, model: str) -> None:
+    before = Path(model).stat()
+    code, _, err = run("train", "list.txt", "--resume")
+    assert code == 0 and "saved" not in err and "replaced" not in err
+    assert f"nothing was trained: the run of {model} was complete at step 12\n" in err
+    assert Path(model).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_model_that_is_replaced_is_named(run: Run, model: str) -> None:
+    for flags in ([], ["--save-every", "5"]):
+        err = run("train", "list.txt", *FLAGS, *flags)[2]
+        assert err.count(f"replaced {model}, the model of step 12\n") == 1
+    Path("mine.txt").write_text("mine")
+    assert "replaced" not in run("train", "list.txt", *FLAGS, "-o", "mine.txt", "--force")[2]
+    assert "replaced" not in run("train", "list.txt", *FLAGS, "-o", "new.safetensors")[2]
+
+
 def test_log_and_plot_hold_the_losses(run: Run) -> None:
     assert run("train", "list.txt", *FLAGS, "-q", "--log", "l.jsonl", "--plot", "p.svg")[0] == 0
     lines = [json.loads(line) for line in Path("l.jsonl").read_text().splitlines()]

@@ -138,6 +138,7 @@ class _Output:
                 fix="-o NAME.safetensors",
             )
         self.path, self._holds_other = path, not resume and os.path.exists(path)
+        self.replaced = ""  # in words, the model of another run that save() replaced
         stem, suffix = os.path.splitext(path)
         self._beside = f"{stem}.partial{suffix}"
         if not resume:
@@ -147,6 +148,8 @@ class _Output:
 
     def save(self, session: Session) -> str:
         """Save at the output path itself. Returns the path."""
+        if self._holds_other:
+            self.replaced = _model_in_words(self.path)
         checkpoints.save(self.path, session.checkpoint(), locked=True)
         self._holds_other = False
         return self.path
@@ -157,6 +160,13 @@ class _Output:
             return f"{self.save(session)}; continue with --resume"
         checkpoints.save(self._beside, session.checkpoint())
         return f"{self._beside}, not {self.path}; continue with --resume -o {self._beside}"
+
+
+def _model_in_words(path: str) -> str:
+    """What a file of ours holds; "" for any other file."""
+    with suppress(MicrogptError):
+        return f"{path}, the model of step {checkpoints.load(path).state.step:,}"
+    return ""
 
 
 def _require_different(outputs: list[str | None]) -> None:
@@ -224,6 +234,7 @@ def _is_pipe(descriptor: int) -> bool:
 def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face: Face) -> int:
     """Train to the end or to a signal, and save. Returns 128 + the signal's number, or 0."""
     num_steps = session.config.num_steps
+    was_complete = session.step == num_steps
     bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
     try:
         with Interrupt(*SIGNALS) as interrupt:
@@ -236,18 +247,33 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
             # Saved in here, so that a signal waits until the file is written.
-            finished = session.step == num_steps
-            saved = output.save(session) if finished else output.save_interrupted(session)
+            if was_complete:
+                saved = output.path
+            elif session.step == num_steps:
+                saved = output.save(session)
+            else:
+                saved = output.save_interrupted(session)
     except (StorageError, BrokenPipeError):  # of a log or of stdout: keep the steps made so far
         with suppress(MicrogptError):
             face.say(f"saved after step {session.step:,}: {output.save_interrupted(session)}")
         raise
     finally:
         bar.close()
+    if output.replaced:
+        face.say(f"replaced {output.replaced}")
     if interrupt.received is not None:
         face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {saved}")
         return 128 + interrupt.received
-    face.say(f"saved {saved}")
+    if was_complete:
+        face.say(f"nothing was trained: the run of {saved} was complete at step {num_steps:,}")
+    else:
+        face.say(f"saved {saved}")
+    _say_validation_loss(session, face)
+    return 0
+
+
+def _say_validation_loss(session: Session, face: Face) -> None:
+    """Say the loss on the held-out set, if there is one."""
     if session.held_out:
         from .. import scoring  # most runs hold nothing out
 
@@ -256,7 +282,6 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
             f"validation loss {held_out.loss:.4f} nats per token "
             f"on {counted(held_out.documents, 'held-out document')}"
         )
-    return 0
 
 
 def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face) -> None:
