@@ -78,7 +78,7 @@ class Parser(argparse.ArgumentParser):
 
     def _shown_options(self) -> list[str]:
         """The options that --help shows, those of the stages under this parser included."""
-        options = []
+        options: list[str] = []
         for action in self._actions:
             if action.help != argparse.SUPPRESS:
                 options += action.option_strings
