@@ -68,6 +68,7 @@ def test_training_prints_samples_on_stdout_and_remarks_on_stderr(run: Run) -> No
     assert "8 documents, 4 tokens" in err and "saved list.safetensors" in err
     steps = re.findall(r"^step (\d+) / 12 ", err, re.M)
     assert steps[-1] == "12" and len(steps) <= 10
+    assert len(re.findall(r"^step \d+ / 12  mean loss \d\.\d{4}  ", err, re.M)) == len(steps)
     code, out, err = run("train", "list.txt", *FLAGS, "-q")
     assert (code, len(out.splitlines()), err) == (0, 20, "")
 

@@ -14,7 +14,7 @@ from .. import corpus, files, transcript
 from ..engines.contract import cannot_train
 from ..errors import ConfigError, MicrogptError, StorageError, counted
 from ..face import Face
-from ..progress import progress
+from ..progress import Bar, Lines, progress
 from ..run_log import RunLog
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session
@@ -235,7 +235,7 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
     """Train to the end or to a signal, and save. Returns 128 + the signal's number, or 0."""
     num_steps = session.config.num_steps
     was_complete = session.step == num_steps
-    bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
+    bar = _progress(session, args, face)
     try:
         with Interrupt(*SIGNALS) as interrupt:
             for block in session.run(interrupt.stop, log.every or args.save_every):
@@ -270,6 +270,14 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
         face.say(f"saved {saved}")
     _say_validation_loss(session, face)
     return 0
+
+
+def _progress(session: Session, args: Namespace, face: Face) -> Lines | Bar:
+    """The progress; none beside a transcript on the same terminal, which shows each step."""
+    first, num_steps = session.step, session.config.num_steps
+    if args.transcript and sys.stdout.isatty() and sys.stderr.isatty():
+        return Lines(first, num_steps, lambda _: None)
+    return progress(first, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
 
 
 def _say_validation_loss(session: Session, face: Face) -> None:
