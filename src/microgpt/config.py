@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, dataclass_transform
 
-from .errors import ConfigError, quote
+from .errors import ConfigError, plain, quote
 from .reference import shapes
 
 BlockSize = TypeVar("BlockSize")
@@ -275,7 +275,6 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "top_p": (False, 0.0, 1.0, True),
     "min_len": (True, 0, 2**31 - 1, False),
     "max_len": (True, 0, 2**31 - 1, False),
-    "head": (True, 0, 1023, False),
     "min": (False, -1e300, 1e300, False),
 }
 
@@ -314,7 +313,8 @@ def check_range(
     in_range = number is not None and low <= number <= high  # False for NaN
     if number is None or not in_range or (open_low and number == low):
         article = "a whole number" if whole else "a number"
-        bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
+        first, last = plain(low), plain(high)
+        bounds = f"above {first} and at most {last}" if open_low else f"from {first} to {last}"
         raise ConfigError(
             f"{name} must be {article} {bounds}, not {_said(value)}",
             where=f"option {name}",

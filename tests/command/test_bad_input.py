@@ -69,7 +69,6 @@ FLAGS = [
     ("train", "--temperature", "temperature", SAMPLING["temperature"]),
     ("eval", "--held-out", "held_out", (False, 0, 0.9, True)),
     ("score", "--min", "min", (False, -1e300, 1e300, False)),
-    ("explain", "--head", "head", (True, 0, 1023, False)),
 ]
 VALUES = [
     math.nan, math.inf, -math.inf, -1, 0, 0.5, 2**31, 2**63, 1e30, 10**400, 10**5000, "", "abc",
@@ -93,7 +92,8 @@ def names_all(message: str, name: str, value: object, low: float, high: float) -
     shown = (
         "very large" if value == 10**5000 else "\\x1b" if "\x1b" in str(value) else str(value)[:60]
     )
-    ends = [f"{low:g}", f"{high:g}"] if f"{high:g}" in plain else [str(low), str(high)]
+    ends = ["0.000001" if low == 1e-6 else f"{low:g}", f"{high:g}" if high > 1e21 else str(high)]
+    ends = [end.removesuffix(".0") for end in ends]
     return (
         name in message
         and (shown in message or shown in plain or "9" * 60 in message)
@@ -315,6 +315,8 @@ def test_numbers_are_shown_without_quotation_marks(capsys):
     for wrong, shown in (("-1", "-1"), ("1e30", "1e30"), ("x", "'x'"), ("", "''")):
         assert cli.main(["train", f"--n-embd={wrong}"]) == 2
         assert f"not {shown}\n" in capsys.readouterr().err
+    assert cli.main(["sample", "--temperature=0"]) == 2
+    assert "must be a number from 0.000001 to 1,000,000, not 0\n" in capsys.readouterr().err
     for value, shown in ((-1, "-1"), (0.5, "0.5"), (None, "None"), ("16", "'16'")):
         with pytest.raises(ConfigError) as raised:
             Config(n_embd=value)
