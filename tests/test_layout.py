@@ -28,9 +28,9 @@ ORDER = """
     engines
     engines.compiled
     engines.scalar engines.exact engines.fast pytorch
-    corpus
+    corpus made_by
     checkpoint ngrams recipes
-    gpt
+    gpt resuming
     training sampling scoring explaining
     model run_log
     journey

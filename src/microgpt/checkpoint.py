@@ -25,11 +25,12 @@ from array import array
 from math import isfinite
 from typing import Any, NamedTuple, NoReturn
 
-from . import __version__, files
+from . import files
 from .config import Config
 from .corpus import Corpus, Origin
-from .engines import Engine, State
+from .engines import State
 from .errors import CheckpointError, ConfigError, DataError, DivergedError, counted
+from .made_by import MadeBy
 from .randomness import Draws
 from .tokenizer import Tokenizer
 
@@ -39,7 +40,6 @@ ITEMS_LIMIT = 100_000  # values in that JSON; a model of 256 layers has 28,000
 _KEYS = {"format", "format_version", "config", "alphabet", "rng_state", "data", "step", "sha256"}
 _KEYS_OF = {"1": _KEYS, "2": _KEYS | {"made_by"}}  # format version -> entries of the metadata
 _UNHASHED = "0" * 64  # in place of the SHA-256 while it is computed
-THEN = ", then "  # between the instruction sets of a model that was trained on several
 _TENSORS = {"": "parameters", "m.": "m", "v.": "v"}  # prefix of a tensor's name -> field of State
 
 
@@ -91,59 +91,6 @@ class Data(NamedTuple):
         return self
 
 
-class MadeBy(NamedTuple):
-    """What trained a model. The model's last bits may depend on each of these.
-
-    engine: its name. instruction_set: the one the engine used, "" if its bits depend on none.
-    libm: the C library that computed exp, log and pow, "" if the system does not say.
-    microgpt, python, platform: versions, and operating system with processor architecture.
-
-    All are "" for a model from a file of format version 1, which did not record them.
-    """
-
-    engine: str = ""
-    instruction_set: str = ""
-    libm: str = ""
-    microgpt: str = ""
-    python: str = ""
-    platform: str = ""
-
-    @classmethod
-    def here(cls, engine: Engine) -> MadeBy:
-        """The entry for a model that this engine trains in this process."""
-        import platform  # here, because it takes 10 ms and loading a model does not need it
-
-        return cls(
-            engine.name,
-            engine.instruction_set if engine.bound else "",
-            " ".join(filter(None, platform.libc_ver())),
-            __version__,
-            f"{platform.python_implementation()} {platform.python_version()}",
-            f"{platform.system()} {platform.machine()}",
-        )
-
-    def after(self, earlier: MadeBy) -> MadeBy:
-        """This entry, for a model whose training began as `earlier` says.
-
-        Two different instruction sets are both named, in order: "avx512, then avx2". No single
-        run has the bits of such a model.
-        """
-        before = earlier.instruction_set if earlier.engine else "unknown"
-        here = self.instruction_set
-        both = before if before.split(THEN)[-1] == here else f"{before}{THEN}{here}"
-        return self._replace(instruction_set=both)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> MadeBy:
-        """The inverse of `_asdict`. Raises ValueError or TypeError on anything else."""
-        self = cls(**values)
-        if len(values) != len(cls._fields) or not all(
-            isinstance(value, str) for value in values.values()
-        ):
-            raise ValueError("the entry made_by must hold six strings")
-        return self
-
-
 class Checkpoint(NamedTuple):
     """A training run between two steps. draws: the stream of random numbers as it stands there."""
 
@@ -186,9 +133,14 @@ def is_ours(start: bytes) -> bool:
 def to_bytes(checkpoint: Checkpoint) -> bytes:
     """The content of the file. The same checkpoint gives the same bytes.
 
-    Raises DivergedError if a number is not finite: such a model is never saved.
+    Raises DivergedError if a number is not finite: such a model is never saved. Raises
+    CheckpointError if an entry of made_by is one that `from_bytes` would refuse.
     """
-    state = checkpoint.state
+    state, made_by = checkpoint.state, checkpoint.made_by._asdict()
+    try:
+        MadeBy.from_dict(made_by)
+    except ValueError as error:
+        _fail(f"the model cannot be saved: {error}")
     if not _finite(state):
         raise DivergedError(
             f"the model of step {state.step} is not finite, so it is not saved",
@@ -202,7 +154,7 @@ def to_bytes(checkpoint: Checkpoint) -> bytes:
         "config": json.dumps(checkpoint.config.to_dict()),
         "alphabet": json.dumps("".join(checkpoint.tokenizer.alphabet), ensure_ascii=False),
         "data": json.dumps(checkpoint.data.to_dict()),
-        "made_by": json.dumps(checkpoint.made_by._asdict()),
+        "made_by": json.dumps(made_by),
         "rng_state": checkpoint.draws.state(),
     }
     header: dict[str, Any] = {"__metadata__": metadata}
@@ -251,12 +203,12 @@ def from_bytes(data: bytes) -> Checkpoint:
             "use a copy of the file, or train again",
         )
     try:
-        config = _config(_parsed(metadata["config"]), version)
-        tokenizer = _tokenizer(_parsed(metadata["alphabet"]))
+        config = _config(strict_json(metadata["config"]), version)
+        tokenizer = _tokenizer(strict_json(metadata["alphabet"]))
         draws = Draws.from_state(metadata["rng_state"])
-        source = Data.from_dict(_parsed(metadata["data"]))
-        made_by = MadeBy.from_dict(_parsed(metadata.get("made_by", _UNKNOWN)))
-        step = int(metadata["step"])
+        source = Data.from_dict(strict_json(metadata["data"]))
+        made_by = MadeBy.from_dict(strict_json(metadata.get("made_by", _UNKNOWN)))
+        step = _step(metadata["step"])
         config.check_memory(tokenizer.vocab_size)
     except (ConfigError, DataError) as error:
         _fail(f"the header is wrong: {error.what}")
@@ -278,8 +230,18 @@ def from_bytes(data: bytes) -> Checkpoint:
 _UNKNOWN = json.dumps(MadeBy()._asdict())
 
 
+def _step(text: str) -> int:
+    """The number that `to_bytes` writes as this text, and only that."""
+    step = int(text)
+    if str(step) != text:
+        raise ValueError("the step must be a number in ASCII digits")
+    return step
+
+
 def _config(values: Any, version: str) -> Config:
     if version == "1":
+        if "held_out" in values:
+            raise ValueError("the configuration has a name of a later version, held_out")
         values["held_out"] = values.pop("val")
     return Config.from_dict(values)
 
@@ -337,7 +299,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
         # Checked before parsing: a value may take 30 times the memory of its text.
         if sum(map(text.count, ",[{")) > ITEMS_LIMIT:
             _fail(f"the header has more than {ITEMS_LIMIT:,} values")
-        header = _parsed(text)
+        header = strict_json(text)
     except (ValueError, RecursionError) as error:
         _fail(f"the header is not JSON: {error}")
     if not isinstance(header, dict):
@@ -345,7 +307,7 @@ def _header(data: bytes) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _parsed(text: str) -> Any:
+def strict_json(text: str) -> Any:
     """Parse strict JSON: no duplicate names, no NaN and no infinity. Raises ValueError."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -48,7 +48,9 @@ _SIGINT, _SIGPIPE = 2, 13  # the module signal takes a millisecond, and Windows 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns its exit code."""
     _prepare_streams()
-    warnings.showwarning = lambda message, *_: print(f"microgpt: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_: print(
+        f"microgpt: {visible(str(message))}", file=sys.stderr
+    )
     words = list(sys.argv[1:] if argv is None else argv)
     if words in ([], ["--"]):
         print(overview(), file=sys.stderr, end="")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from . import __version__, checkpoint, corpus, scoring
+from .checkpoint import strict_json
 from .config import Config
 from .errors import CheckpointError, ConfigError, MicrogptError, MissingPartError, quote
 from .gpt import GPT
@@ -29,6 +30,7 @@ from .page import assembly
 _JS_MARK = "// A microgpt model as a JavaScript module"
 _HTML_MARK = "<title>microgpt"
 _TYPES_MARK = "/** A microgpt model. "
+_PAGE_ONLY = ("step", "rng_state", "has_list", "lists")  # a module does not have these
 # The log-probability of a document in JavaScript may differ by this from the engine's: in nats, or
 # relative to it where it is above 1. Measured on names: 4e-15.
 CLOSE = 1e-12
@@ -110,29 +112,46 @@ def to_js(model: checkpoint.Checkpoint, documents: list[str]) -> dict[str, str]:
 def embedded(text: str, where: str = "") -> dict[str, Any]:
     """The model in an export's text: config, alphabet, and its numbers as arrays.
 
-    Runs no code of the export. Raises CheckpointError where it holds no model.
+    A page also gives step, rng_state, has_list and its lists. Everything but the numbers is as it
+    is in the file, so its type may be any. Runs no code of the export. Raises CheckpointError
+    where it holds no model.
     """
     try:
         if _JS_MARK in text[:200]:
             line = next(line for line in text.split("\n") if line.startswith("const MODEL = "))
-            model = json.loads(line.removeprefix("const MODEL = ").removesuffix(";"))
+            model = strict_json(line.removeprefix("const MODEL = ").removesuffix(";"))
         else:
             reader = _DataReader()
             reader.feed(text)
-            model = json.loads(reader.text)["model"]
-        numbers = {
-            name: _unpacked(model[name]) for name in ("parameters", "m", "v") if name in model
+            page = strict_json(reader.text)
+            model = page["model"] | {"lists": page["lists"]}
+        held = {
+            "config": dict(model["config"]),
+            "alphabet": list(model["alphabet"]),
+            "parameters": _unpacked(model["parameters"]),
+            **{name: _unpacked(model[name]) for name in ("m", "v") if name in model},
+            **{name: model[name] for name in _PAGE_ONLY if name in model},
         }
-        return {
-            "config": model["config"],
-            "alphabet": model["alphabet"],
-            "parameters": numbers["parameters"],
-            **numbers,
-        }
-    except (StopIteration, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (
+        StopIteration,
+        ValueError,
+        KeyError,
+        TypeError,
+        RecursionError,
+    ) as error:
         raise CheckpointError(
             "no exported model is in this file", where=where, fix="microgpt export MODEL"
         ) from error
+    config = held["config"]
+    if "val" in config:  # the name of held_out in earlier versions
+        if "held_out" in config:
+            raise CheckpointError(
+                "the configuration of the export has both held_out and its earlier name, val",
+                where=where,
+                fix="microgpt export MODEL",
+            )
+        config["held_out"] = config.pop("val")
+    return held
 
 
 class _DataReader(HTMLParser):

@@ -11,17 +11,18 @@ from types import FrameType
 from typing import Any, NamedTuple, TypeVar
 
 from . import corpus
-from .checkpoint import THEN, Checkpoint, Data, MadeBy
+from .checkpoint import Checkpoint, Data
 from .config import Config, standard_arithmetic
-from .engines import AUTO, Engine, State, Stop, engine_class, guessed_engine
+from .engines import AUTO, Engine, State, Stop, engine_class
 from .errors import ConfigError, DivergedError, MissingPartError, quote
 from .gpt import GPT
+from .made_by import FACT_LIMIT, THEN, MadeBy, depends_on, is_fact
 from .randomness import Draws
 from .reference_recipe import batch_indices, learning_rate_at
+from .resuming import engine_to_resume
 from .tokenizer import Tokenizer
 
 T = TypeVar("T")
-REFERENCE_BITS = ("scalar", "exact")  # engines whose bits are the reference's, installed or not
 
 
 class Step(NamedTuple):
@@ -99,13 +100,18 @@ class Session:
         """
         kind = engine_to_resume(checkpoint, engine)
         self = cls._of(checkpoint, source, kind, threads)
-        made_by, here = checkpoint.made_by, self.engine.instruction_set
-        if kind.bound and made_by.engine and made_by.instruction_set.split(THEN)[-1] != here:
-            warnings.warn(
-                f"the model was trained on {made_by.instruction_set}, and training continues on "
-                f"{here}: the bits will differ from those of an uninterrupted run",
-                stacklevel=2,
-            )
+        made_by, here = checkpoint.made_by, MadeBy.here(self.engine)
+        for name in depends_on(kind.bound) if made_by.engine and self.step else ():
+            before, now = getattr(made_by, name), getattr(here, name)
+            if before.split(THEN)[-1] != now:
+                sure = name == "instruction_set"
+                what = "" if sure else f"{name} "
+                warnings.warn(
+                    f"the model was trained on {what}{before or 'unknown'}, and training continues "
+                    f"on {now or 'unknown'}: the bits {'will' if sure else 'may'} differ from "
+                    f"those of an uninterrupted run",
+                    stacklevel=2,
+                )
         return self
 
     @classmethod
@@ -143,9 +149,9 @@ class Session:
         if before is not None and self.step == before.state.step:
             return before.made_by
         here = MadeBy.here(self.engine)
-        if before is None or before.state.step == 0 or not self.engine.bound:
+        if before is None or before.state.step == 0:
             return here
-        return here.after(before.made_by)
+        return here.after(before.made_by, self.engine.bound)
 
     def checkpoint(self) -> Checkpoint:
         """The run as it stands."""
@@ -235,50 +241,6 @@ def training_set(checkpoint: Checkpoint) -> frozenset[str]:
     return frozenset(corpus.split(documents, config.held_out)[0])
 
 
-def engine_to_resume(checkpoint: Checkpoint, engine: str) -> type[Engine]:
-    """The engine that continues a checkpoint's training, by the rules of `Session.resume`."""
-    config, recorded = checkpoint.config, checkpoint.made_by.engine
-    if not recorded:  # format version 1
-        guess = guessed_engine(checkpoint.state)
-        kind = engine_class(guess if engine == AUTO else engine, config)
-        if guess != AUTO:
-            warnings.warn(
-                f"the model file does not say which engine trained it; its numbers suggest "
-                f"{guess}; training continues with {kind.name}",
-                stacklevel=3,
-            )
-        return kind
-    if engine in (AUTO, recorded):
-        return recorded_engine(checkpoint)
-    kind = engine_class(engine, config)
-    if kind.bound == 0.0 and (
-        recorded in REFERENCE_BITS or recorded_engine(checkpoint).bound == 0.0
-    ):
-        return kind
-    raise ConfigError(
-        f"the model was trained by the engine {recorded}, and {engine} computes other bits",
-        where="option engine",
-        fix=f"engine {recorded}, or leave the option out; another engine must train from the start",
-    )
-
-
-def recorded_engine(checkpoint: Checkpoint) -> type[Engine]:
-    """The engine that a checkpoint names. Raises MissingPartError if it is not installed."""
-    name = checkpoint.made_by.engine
-    try:
-        return engine_class(name)
-    except (ConfigError, MissingPartError) as error:
-        same_bits = name in REFERENCE_BITS
-        raise MissingPartError(
-            f"the model was trained by the engine {quote(name)}, which is not installed: "
-            f"{error.what}",
-            where="entry made_by of the model file",
-            fix="engine scalar, which computes the same bits"
-            if same_bits
-            else f"install the engine {name}, or train from the start with another one",
-        ) from error
-
-
 def _engine(
     kind: type[Engine],
     config: Config,
@@ -292,6 +254,14 @@ def _engine(
     For an instruction set that is not its default, the constructor is called with `isa`.
     """
     engine = kind(config, tokenizer.vocab_size, state, threads=threads)
+    if not (is_fact(engine.name) and is_fact(engine.instruction_set)):
+        raise ConfigError(  # now, because the model could not be saved after its training
+            f"the engine's name and instruction set must be printable strings of at most "
+            f"{FACT_LIMIT} characters, not {quote(engine.name)} and "
+            f"{quote(engine.instruction_set)}",
+            where="option engine",
+            fix="mend the engine, or use another one",
+        )
     if instruction_set in ("", engine.instruction_set):
         return engine
     isa: dict[str, Any] = {"isa": instruction_set}

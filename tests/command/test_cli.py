@@ -17,6 +17,7 @@ from microgpt.cli import main
 from microgpt.commands import train
 from microgpt.commands._settings import flag
 from microgpt.config import FIELDS
+from microgpt.errors import ConfigError
 from microgpt.parser import verb_parser
 
 
@@ -112,6 +113,9 @@ def test_older_names_of_options_are_accepted_but_not_shown(
         for name in ("--held-out", "--val", "--holdout"):
             parser = verb_parser(verb, import_module(f"microgpt.commands.{verb}"))
             assert parser.parse_args(["list.txt", name, "0.25"]).held_out == 0.25
+            for other in {"--held-out", "--val", "--holdout"} - {name}:
+                with pytest.raises(ConfigError, match="not allowed with"):
+                    parser.parse_args(["list.txt", name, "0.25", other, "0.3"])
 
 
 def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) -> None:

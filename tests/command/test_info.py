@@ -10,6 +10,7 @@ from pathlib import Path
 from command_support import Run, model, run  # noqa: F401
 
 from microgpt import checkpoint, corpus
+from microgpt.made_by import MadeBy
 
 
 def test_info_tells_what_a_file_holds(run: Run, model: str) -> None:
@@ -31,7 +32,7 @@ def test_info_tells_what_a_file_holds(run: Run, model: str) -> None:
 def test_info_shows_data_in_words_and_leaves_out_what_is_not_recorded(run: Run, model: str) -> None:
     stored = checkpoint.load(model)
     origin = corpus.Origin(("-", corpus.BUILTIN), "name", True)
-    data, made_by = stored.data._replace(origin=origin), checkpoint.MadeBy()
+    data, made_by = stored.data._replace(origin=origin), MadeBy()
     checkpoint.save("old.safetensors", stored._replace(data=data, made_by=made_by))
     text = run("info", "old.safetensors")[1]
     assert "sources          standard input, built-in names\n" in text

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 from conftest import HERE, TINY, TINY_DOCUMENTS, has_engine, skip_or_fail
-from helpers import opened
+from helpers import forged, opened
 
 from microgpt import MicroGPT, checkpoint, corpus, exporting
-from microgpt.checkpoint import Checkpoint, MadeBy
+from microgpt.checkpoint import Checkpoint
 from microgpt.config import Config
 from microgpt.corpus import Corpus, Origin
-from microgpt.errors import ConfigError, MissingPartError
+from microgpt.errors import CheckpointError, ConfigError, MissingPartError
+from microgpt.made_by import MadeBy
 from microgpt.training import Session
 from microgpt.verify import exported
 
@@ -81,6 +82,7 @@ def test_a_kept_model_file_loads_scores_as_recorded_and_goes_on_to_the_recorded_
         session = Session.resume(model, documents_of(model))
     # Version 1 does not say which engine trained the model: float32 numbers suggest the fast one.
     guessed = version == "version-1" and expected["engine"] == "fast"
+    said = [w for w in said if "the bits may differ" not in str(w.message)]  # of another machine
     assert [str(w.message)[:52] for w in said] == (
         ["the model file does not say which engine trained it;"] if guessed else []
     )
@@ -105,6 +107,14 @@ def test_a_kept_file_saved_again_is_of_this_version_and_says_nothing_it_does_not
     assert set(json.loads(metadata["made_by"]).values()) == {""}
 
 
+def test_a_configuration_of_version_1_with_the_later_name_too_is_refused() -> None:
+    data = (MODELS / "version-1" / "held-out.safetensors").read_bytes()
+    config = json.loads(opened(data)[0]["__metadata__"]["config"])
+    forged_config = json.dumps(config | {"held_out": 0.5})
+    with pytest.raises(CheckpointError, match="a name of a later version, held_out"):
+        checkpoint.from_bytes(forged(data, config=forged_config))
+
+
 def test_a_pickle_from_before_the_share_of_held_out_documents_was_renamed_still_loads() -> None:
     data = (MODELS / "version-1" / "held-out.safetensors").read_bytes()
     state = MicroGPT(**TINY, held_out=0.25).__getstate__()
@@ -115,7 +125,7 @@ def test_a_pickle_from_before_the_share_of_held_out_documents_was_renamed_still_
     assert model.n_steps_ == 8
 
 
-def test_an_export_from_before_the_renaming_is_still_its_models(tmp_path: Path) -> None:
+def test_an_export_from_before_the_renaming_has_its_models_numbers(tmp_path: Path) -> None:
     path = MODELS / "version-1" / "held-out.safetensors"
     (output,) = (
         content
@@ -125,7 +135,8 @@ def test_an_export_from_before_the_renaming_is_still_its_models(tmp_path: Path) 
     assert output.count(b'"held_out"') == 1
     old = tmp_path / "old.js"
     old.write_bytes(output.replace(b'"held_out"', b'"val"'))
-    assert exported.verify(str(old), str(path), None).answer == "same"
+    (result,) = exported.verify(str(old), str(path), None).cases
+    assert result.answer == "not comparable" and "the numbers are the model's" in result.explanation
 
 
 @pytest.mark.parametrize("engine", ["scalar", "exact", "fast"])
@@ -151,10 +162,126 @@ def test_a_model_that_is_loaded_and_saved_keeps_what_made_it(tmp_path: Path) -> 
 
 def test_a_model_that_is_resumed_says_what_made_it_and_after_a_step_what_trained_it() -> None:
     model = trained("scalar")
-    elsewhere = model.made_by._replace(python="CPython 2.7", libm="musl")
+    elsewhere = model.made_by._replace(python="CPython 2.7")
     session = resumed(model._replace(made_by=elsewhere))
     assert session.checkpoint().made_by == elsewhere
     assert after(session, 7).made_by == model.made_by
+
+
+@pytest.mark.parametrize("engine", ["scalar", "fast"])
+@pytest.mark.parametrize("name", ["libm", "platform", "microgpt"])
+def test_a_training_that_went_on_with_another_library_or_version_names_both(
+    engine: str, name: str, tmp_path: Path
+) -> None:
+    if not has_engine(engine):
+        skip_or_fail(engine, f"the engine {engine} is not installed")
+    model = trained(engine)
+    here = getattr(model.made_by, name)
+    model = model._replace(made_by=model.made_by._replace(**{name: "other 1"}))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        mixed = after(resumed(model), 8)
+    if name == "microgpt" and engine == "scalar":  # whose bits are the same in every version
+        assert mixed.made_by.microgpt == here and not said
+        return
+    assert getattr(mixed.made_by, name) == f"other 1, then {here}"
+    (remark,) = said
+    assert "other 1, and training continues on" in str(remark.message)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert after(resumed(mixed), 9).made_by == mixed.made_by
+    mixed.state.parameters[3] += 0.5
+    checkpoint.save(tmp_path / "mixed.safetensors", mixed)
+    (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
+    verdict = exported.verify(
+        str(tmp_path / "mixed.safetensors"), None, [str(tmp_path / "list.txt")]
+    )
+    assert verdict.answer == "not comparable"
+    assert f"{name} was other 1, then {here} there" in verdict.cases[0].explanation
+
+
+def test_what_made_a_model_never_grows_too_long_to_be_saved() -> None:
+    made_by = MadeBy(*["x" * 200] * 6)
+    for i in range(40):
+        made_by = MadeBy("fast", f"isa {i}", "y" * 199, "1", "2", "z" * 200).after(made_by, 1e-3)
+        assert MadeBy.from_dict(made_by._asdict()) == made_by
+    assert made_by.instruction_set.endswith(", then isa 39")
+
+
+@pytest.mark.parametrize("value", ["\x1b]0;title\x07", "x" * 201, "two\nlines", 5, None])
+def test_what_made_a_model_is_short_printable_text_in_every_file(value: Any) -> None:
+    model = trained("scalar")
+    with pytest.raises(CheckpointError, match="six printable strings"):
+        checkpoint.to_bytes(model._replace(made_by=model.made_by._replace(engine=value)))
+    with pytest.raises(ValueError, match="six printable strings"):
+        MadeBy.from_dict(model.made_by._asdict() | {"libm": value})
+
+
+@pytest.mark.parametrize("name", [5, "x" * 201, "\x1b[2J"])
+def test_an_engine_that_no_file_can_name_trains_nothing(
+    name: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microgpt.engines.scalar import ScalarEngine
+
+    monkeypatch.setattr(ScalarEngine, "name", name)
+    with pytest.raises(ConfigError, match="must be printable strings of at most 200"):
+        trained("scalar", 0)
+
+
+def version_1(model: Checkpoint) -> Checkpoint:
+    """The model as it comes back from a file that does not say what trained it."""
+    return model._replace(made_by=MadeBy())
+
+
+@pytest.mark.parametrize(("begun", "goes_on"), [("fast", "exact"), ("exact", "fast")])
+def test_version_1_holds_the_engine_that_the_numbers_suggest(begun: str, goes_on: str) -> None:
+    fast_isas()
+    with pytest.raises(ConfigError) as raised:
+        resumed(version_1(trained(begun)), goes_on)
+    assert raised.value.what == (
+        f"the model file does not say which engine trained it; its numbers suggest {begun}, "
+        f"and {goes_on} computes other bits"
+    )
+    assert resumed(version_1(trained(begun, 0)), goes_on).engine.name == goes_on
+
+
+def test_version_1_goes_on_with_the_engine_that_the_numbers_suggest_and_keeps_what_is_unknown(
+    tmp_path: Path,
+) -> None:
+    fast_isas()
+    with pytest.warns(UserWarning, match=r"its numbers suggest fast; training continues with fast"):
+        session = resumed(version_1(trained("fast")))
+    made_by = after(session, 8).made_by
+    assert made_by.engine == "fast"
+    for name in ("instruction_set", "libm", "platform", "microgpt"):
+        assert getattr(made_by, name).startswith("unknown, then "), name
+    for engine in ("scalar", "exact", "auto"):
+        made_by = after(resumed(version_1(trained("exact")), engine), 8).made_by
+        assert made_by.libm.startswith("unknown, then ") and made_by.instruction_set == ""
+    (tmp_path / "list.txt").write_text("\n".join(TINY_DOCUMENTS))
+    with pytest.warns(UserWarning):
+        model = after(resumed(version_1(trained("fast"))), 8)
+    checkpoint.save(tmp_path / "m.safetensors", model)
+    (result,) = exported.verify(
+        str(tmp_path / "m.safetensors"), None, [str(tmp_path / "list.txt")]
+    ).cases
+    assert result.answer == "not comparable"
+    assert "does not say on which instruction set its training began" in result.explanation
+
+
+def test_an_engine_that_cannot_have_trained_the_model_makes_the_file_wrong(tmp_path: Path) -> None:
+    fast_isas()
+    model = trained("fast", muon=0.5)
+    model = model._replace(made_by=model.made_by._replace(engine="exact"))
+    for engine in ("auto", "exact", "fast"):
+        with pytest.raises(CheckpointError, match="does not train with the file's configuration"):
+            resumed(model, engine)
+    path, source = tmp_path / "m.safetensors", tmp_path / "list.txt"
+    source.write_text("\n".join(TINY_DOCUMENTS))
+    checkpoint.save(path, model)
+    with pytest.raises(CheckpointError) as raised:
+        exported.verify(str(path), None, [str(source)])
+    assert raised.value.exit_code == 65
 
 
 def test_auto_resumes_with_the_recorded_engine() -> None:

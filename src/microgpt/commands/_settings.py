@@ -45,8 +45,9 @@ def training_options(parser: ArgumentParser, leave_out: Collection[str] = ()) ->
 def held_out_option(group: Any, read: Callable[[str], Any], says: str) -> None:
     """--held-out, and its older names, which --help does not show."""
     names = {"--held-out": None, "--val": argparse.SUPPRESS, "--holdout": argparse.SUPPRESS}
+    one = group.add_mutually_exclusive_group()
     for name, hidden in names.items():
-        group.add_argument(name, dest="held_out", type=read, metavar="SHARE", help=hidden or says)
+        one.add_argument(name, dest="held_out", type=read, metavar="SHARE", help=hidden or says)
 
 
 def _field_option(group: Any, item: Field) -> None:

@@ -7,14 +7,20 @@ weights; `verify` compares them with the checkpoint it was made from.
 
 from __future__ import annotations
 
+import json
+import re
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from .. import checkpoint, corpus, exporting, files
-from ..checkpoint import THEN, Checkpoint, MadeBy
+from .. import __version__, checkpoint, corpus, exporting, files
+from ..checkpoint import Checkpoint
 from ..engines import AUTO, guessed_engine
 from ..errors import ConfigError, MissingPartError, quote
-from ..training import REFERENCE_BITS, Session, recorded_engine
+from ..made_by import THEN, MadeBy, depends_on
+from ..resuming import REFERENCE_BITS, recorded_engine
+from ..training import Session
 from .compare import Difference
 from .floats import first_apart, show, ulps_apart
 from .verdict import CaseResult, Verdict
@@ -78,8 +84,14 @@ def _trained_again(path: str, data: list[str] | None) -> Verdict:
     blocks = session.run(lambda: False, every=max(1, step))
     while session.step < step:
         next(blocks)
-    _compare(result, session.checkpoint(), {name: getattr(model.state, name) for name in NUMBERS})
-    if result.answer == "different" and (reasons := _reasons(made_by, session)):
+    anew, reasons = session.checkpoint(), _reasons(made_by, session)
+    if not _same_entries(result, _entries(anew), _entries(model)):
+        return verdict  # neither engine nor C library is a reason for that
+    _compare(result, anew, {name: getattr(model.state, name) for name in NUMBERS})
+    if result.answer == "same":
+        states = ({"rng_state": json.loads(run.draws.state())} for run in (anew, model))
+        _same_entries(result, *states)
+    if result.answer == "different" and reasons:
         result.answer, result.difference = "not comparable", None
         result.explanation = f"the bits differ, and may do so because {reasons}"
     return verdict
@@ -95,6 +107,11 @@ def _session(model: Checkpoint, documents: corpus.Corpus, engine: str) -> Sessio
         engine = AUTO  # the quickest engine with these bits
     if engine == AUTO or not made_by.engine or not recorded_engine(model).bound:
         return Session.start(model.config, documents, engine)
+    if made_by.instruction_set.startswith("unknown"):
+        raise MissingPartError(
+            f"the model file does not say on which instruction set its training began "
+            f"({made_by.instruction_set})"
+        )
     if THEN in made_by.instruction_set:
         raise MissingPartError(
             f"the model was trained on more than one instruction set ({made_by.instruction_set}), "
@@ -108,18 +125,18 @@ def _reasons(made_by: MadeBy, session: Session) -> str:
 
     "" where there is no such reason, so that the model is another one.
     """
-    here, depends = MadeBy.here(session.engine), bool(session.engine.bound)
+    here, names = MadeBy.here(session.engine), depends_on(session.engine.bound)
     if not made_by.engine:
         return (
             "the file, of format version 1, does not say which engine and instruction set made it"
-            if depends
+            if session.engine.bound
             else ""
         )
-    names = ["libm", "platform", *(["microgpt"] if depends else [])]
     return "; ".join(
         f"{name} was {getattr(made_by, name) or 'unknown'} there and is {getattr(here, name)} here"
         for name in names
-        if getattr(made_by, name) != getattr(here, name)
+        if name != "instruction_set"  # the session has the recorded one
+        and getattr(made_by, name) != getattr(here, name)
     )
 
 
@@ -131,8 +148,9 @@ def _compare(result: CaseResult, original: Checkpoint, actual: dict[str, array[f
         index = first_apart(expected.tobytes(), numbers.tobytes(), 0)
         if index is None:
             continue
-        a, b = expected[index], numbers[index] if index < len(numbers) else None
-        apart = None if b is None else ulps_apart(a, b)
+        a = expected[index] if index < len(expected) else None
+        b = numbers[index] if index < len(numbers) else None
+        apart = None if a is None or b is None else ulps_apart(a, b)
         tensor, row, column = _place(original, index)
         where = f"the {what}: {tensor}, row {row}, column {column}"
         result.answer = "different"
@@ -166,35 +184,86 @@ def _export(path: str, original: str) -> Verdict:
     model = checkpoint.load(original)
     text = files.read_text(path, "the export")
     held = exporting.embedded(text, path)
-    if "val" in held["config"]:  # the name of held_out in earlier versions
-        held["config"]["held_out"] = held["config"].pop("val")
     result = CaseResult("its weights", "same")
-    for name, expected in (
-        ("config", model.config.to_dict()),
-        ("alphabet", list(model.tokenizer.alphabet)),
-    ):
-        if held[name] != expected:
+    verdict = Verdict(Path(original).name, Path(path).name, "bits", 0, [result], compares=COMPARES)
+    expected = {
+        "config": model.config.to_dict(),
+        "alphabet": list(model.tokenizer.alphabet),
+        "step": model.state.step,
+        "rng_state": json.loads(model.draws.state()),
+    }
+    if _same_entries(result, {name: expected[name] for name in expected if name in held}, held):
+        _compare(result, model, {name: held[name] for name in NUMBERS if name in held})
+    if result.answer == "same" and not _is_our_export(path, text, model, held):
+        result.answer, result.explanation = "not comparable", _other_code(text)
+    elif result.answer == "same" and path.endswith(".js"):
+        _run_in_node(result, model, text)
+    return verdict
+
+
+def _is_our_export(path: str, text: str, model: Checkpoint, held: dict[str, Any]) -> bool:
+    """Whether this version's `export` writes this text, byte for byte, for the model.
+
+    A page may hold the model's dataset, which is then taken from the page and compared with the
+    SHA-256 that the model records.
+    """
+    if path.endswith(".js"):
+        return text == exporting.to_js(model, [])[".js"]
+    documents: list[str] = []
+    if held.get("has_list"):
+        try:
+            documents = held["lists"][0]["text"].removesuffix("\n").split("\n")
+            source = corpus.Corpus(documents, model.data.origin)
+            if source.fingerprint() != model.data.fingerprint:
+                return False
+        except (LookupError, TypeError, AttributeError, UnicodeEncodeError):
+            return False
+    return text == exporting.to_html(model, documents)[".html"]
+
+
+def _other_code(text: str) -> str:
+    """Why an export with the model's numbers cannot be called the same, and what to do."""
+    claimed = re.search(r"Made by microgpt (\S{1,40})\.\n", text[:200])
+    by = f"; it names microgpt {quote(claimed[1])} as its maker" if claimed else ""
+    return (
+        f"the numbers are the model's, but the text around them is not what microgpt "
+        f"{__version__} exports, so nothing is known of what it computes{by}. An export of "
+        f"another version must be compared by that version, or made again: microgpt export MODEL"
+    )
+
+
+def _entries(model: Checkpoint) -> dict[str, Any]:
+    """What a checkpoint holds besides its numbers, where neither engine nor C library matters."""
+    return {
+        "alphabet": list(model.tokenizer.alphabet),
+        "step": model.state.step,
+        "data.documents": model.data.documents,
+        "rng_state": json.loads(model.draws.state())[:2],  # the third number is computed by libm
+    }
+
+
+def _same_entries(
+    result: CaseResult, original: Mapping[str, Any], actual: Mapping[str, Any]
+) -> bool:
+    """Fill the result: the first entry of the original that is another one in `actual`."""
+    for name, expected in original.items():
+        if actual[name] != expected:
+            a, b = str(expected), str(actual[name])
+            at = next((i for i, (x, y) in enumerate(zip(a, b)) if x != y), 0)
+            shown = slice(at - 20 if at > 60 else 0, None)  # a long entry: near the difference
             result.answer = "different"
             result.difference = Difference(
-                name, f"the {name}", quote(str(expected)), quote(str(held[name]))
+                name, f"the entry {name}", quote(a[shown]), quote(b[shown])
             )
-            return Verdict(original, Path(path).name, "bits", 0, [result], compares=COMPARES)
-    _compare(result, model, {name: held[name] for name in NUMBERS if name in held})
-    if result.answer == "same" and path.endswith(".js"):
-        _run_in_node(result, model, text)
-    return Verdict(Path(original).name, Path(path).name, "bits", 0, [result], compares=COMPARES)
+            return False
+    return True
 
 
 def _run_in_node(result: CaseResult, model: Checkpoint, text: str) -> None:
     """Compare what the module computes with what the engine does.
 
-    It runs the module only if `export` writes the same text, so it never runs other code.
+    text: what `export` writes for the model, byte for byte, so no other code is run.
     """
-    if text != exporting.to_js(model, [])[".js"]:
-        result.notes.append(
-            "weights compared, nothing run: its code is not what this version exports"
-        )
-        return
     try:
         apart, by = exporting.check_js(model, text)
     except MissingPartError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import counted
+from ..errors import counted, visible
 from .compare import Difference
 
 Answer = Literal["same", "different", "nondeterministic", "failed", "not comparable"]
@@ -19,7 +19,7 @@ _CONCLUSION = {
     "different": "not the same",
     "failed": "not shown to be the same",
     "nondeterministic": "nondeterministic",
-    "not comparable": "not comparable bit for bit on this machine",
+    "not comparable": "not comparable bit for bit",
 }
 
 
@@ -90,4 +90,5 @@ def render(verdict: Verdict) -> str:
         lines.append(f"the same on {count} case{'s' * (count != 1)}")
     else:
         lines.append(_CONCLUSION[verdict.answer])
-    return "\n".join(lines) + "\n"
+    # The names and the text come from files and programs, which may try to write to the terminal.
+    return "".join(f"{visible(line)}\n" for text in lines for line in text.split("\n"))

@@ -17,7 +17,7 @@ public:
     ExactEngine(const Config& config, const Shape& shape, const State& state, bool vector_libm)
         : shape_(shape),
           model_(shape, vector_libm),
-          adam_(config, vector_libm),
+          adam_(config, shape.parameters, vector_libm),
           vector_libm_(vector_libm),
           parameters_(shape.parameters),
           m_(shape.parameters),
@@ -50,8 +50,8 @@ public:
                     end = End::diverged;
                     break;
                 }
-                adam_.update(parameters_.data(), m_.data(), v_.data(), g_.data(), shape_.parameters,
-                             step_, rates[done], stop);
+                adam_.update(parameters_.data(), m_.data(), v_.data(), g_.data(), step_,
+                             rates[done], stop);
                 step_++;
                 losses[done] = loss;
             }
@@ -145,7 +145,7 @@ private:
 
     const Shape shape_;
     Model model_;
-    const Adam adam_;
+    Adam adam_;
     const bool vector_libm_;
     Buffer<double> parameters_, m_, v_, g_;
     Buffer<double> document_losses_;

@@ -100,8 +100,10 @@ constexpr LogTable log_table = make_log_table();
 
 // ---- exp and pow in lanes -----------------------------------------------------------------------
 
-// exp(x + tail) for |x| < 512; tail is far below x.
+// exp(x + tail) for |x| below `exp_limit`; tail is far below x. Below -512 the library takes the
+// power of two out and rounds the last sum twice, so results differ there.
 // x = k/128 ln 2 + r, exp(x) = 2^(k/128) * (1 + r + r^2/2 + ...), r within ln 2 / 256.
+constexpr double exp_limit = 512;
 MICROGPT_INLINE Vec exp_of_sum(Vec x, Vec tail, bool has_tail) {
     const Vec shift = broadcast(0x1.8p52);  // x + shift has k in its low bits
     const Vec shifted = fma(x, broadcast(0x1.71547652b82fep+7), shift);
@@ -121,7 +123,7 @@ MICROGPT_INLINE Vec exp_of_sum(Vec x, Vec tail, bool has_tail) {
 }
 
 MICROGPT_INLINE Vec vector_exp(Vec x) {
-    const Bits outside = ~(magnitude(x) < 512.0);  // also NaN
+    const Bits outside = ~(magnitude(x) < exp_limit);  // also NaN
     Vec result = exp_of_sum(x, Vec{}, false);
     if (__builtin_expect(any(outside), 0))
         for (int i = 0; i < lanes; i++)
@@ -129,11 +131,11 @@ MICROGPT_INLINE Vec vector_exp(Vec x) {
     return result;
 }
 
-// pow(x, y) for x from 2^-140 to 2^140 and |y| at most 2; other x through the C library. A y for
-// each lane. log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y
+// pow(x, y) for every x from 2^-1022 (not subnormal) with |y log(x)| below `exp_limit`: all square
+// roots, and all squares above 2^-738. Other lanes go through the C library. A y for each lane.
+// log(x) = k ln 2 + log(c) + log(1 + r) as high + low, r = x 2^-k / c - 1; then exp(y
 // high + y low).
 MICROGPT_INLINE Vec vector_pow(Vec x, Vec y) {
-    const Bits outside = ~((x > 0x1p-140) & (x < 0x1p140));
     const Bits offset = wrapped_difference(bits_of(x), broadcast_bits(log_start));
     const Bits index = (offset >> 45) & broadcast_bits(127);
     const Bits k = offset >> 52;
@@ -158,6 +160,8 @@ MICROGPT_INLINE Vec vector_pow(Vec x, Vec y) {
     const Vec log_high = high + low;
     const Vec log_low = high - log_high + low;
     const Vec product = y * log_high;
+    const Bits outside =
+        ~((x >= 0x1p-1022) & (x < __builtin_inf()) & (magnitude(product) < exp_limit));
     Vec result = exp_of_sum(product, fma(y, log_low, fma(y, log_high, -product)), true);
     if (__builtin_expect(any(outside), 0))
         for (int i = 0; i < lanes; i++)

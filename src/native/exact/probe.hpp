@@ -40,8 +40,12 @@ inline bool probe() {
                                 512.0,
                                 1e-5,
                                 1e300,
-                                0x1p-140,
-                                0x1p140,
+                                0x1p-1022,
+                                0x0.fffffffffffffp-1022,
+                                0x1p-369,
+                                0x1p-370,
+                                0x1p369,
+                                0x1.fffffffffffffp1023,
                                 0x1.fffffffffffffp-1,
                                 0x1.0000000000001p0,
                                 0x1.6955500000000p-1,
@@ -52,9 +56,11 @@ inline bool probe() {
         Vec shifted, number;
         for (int i = 0; i < lanes; i++) {
             const bool edge = n * lanes + i < edge_count;
-            shifted[i] = edge ? edges[n * lanes + i] : random.within(n % 2 ? -2.0 : -40.0, 0.0);
-            const std::uint64_t exponent =
-                1023 - (n % 4 ? 20 : 90) + random.next() % (n % 4 ? 40 : 180);
+            // Mostly what is common; every fourth from all that occurs.
+            const double lowest = n % 4 == 0 ? -512.0 : n % 2 ? -2.0 : -40.0;
+            shifted[i] = edge ? edges[n * lanes + i] : random.within(lowest, 0.0);
+            const std::uint64_t exponents = n % 4 ? 40 : 2044;
+            const std::uint64_t exponent = 1023 - exponents / 2 + random.next() % exponents;
             const std::uint64_t bits = exponent << 52 | random.next() >> 12;
             number[i] = edge ? magnitude(shifted)[i] : __builtin_bit_cast(double, bits);
         }
