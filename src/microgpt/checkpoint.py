@@ -29,7 +29,7 @@ from . import files
 from .config import Config
 from .corpus import Corpus, Origin
 from .engines import State
-from .errors import CheckpointError, ConfigError, DataError, DivergedError
+from .errors import CheckpointError, ConfigError, DataError, DivergedError, counted
 from .made_by import MadeBy
 from .randomness import Draws
 from .tokenizer import Tokenizer
@@ -63,7 +63,7 @@ class Data(NamedTuple):
         if source.fingerprint() == self.fingerprint:
             return
         here = len(source.documents)
-        why = f"{here:,} documents here, {self.documents:,} there"
+        why = f"{counted(here, 'document')} here, {self.documents:,} there"
         if here == self.documents:
             why = "the same number, but other ones or in another order"
         raise DataError(

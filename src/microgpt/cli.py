@@ -14,7 +14,7 @@ from io import TextIOWrapper
 
 from . import __version__, commands
 from .errors import ConfigError, MicrogptError, quote, visible
-from .face import Face, WritingOutput, discard_output
+from .face import Face, WritingOutput, discard_output, write_page
 
 TYPE_CHECKING = False  # that of typing would import typing, which takes milliseconds
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ options:
   -h, --help     Show this page and exit.
   -V, --version  Show the version and exit.
 
-To see the options of a command: microgpt COMMAND --help
+To see the options of a command: microgpt help COMMAND
 """
 _SIGINT, _SIGPIPE = 2, 13  # the module signal takes a millisecond, and Windows has no SIGPIPE
 
@@ -51,8 +51,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     warnings.showwarning = lambda message, *_: print(
         f"microgpt: {visible(str(message))}", file=sys.stderr
     )
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words in ([], ["--"]):
+        print(overview(), file=sys.stderr, end="")
+        return ConfigError.exit_code
     try:
-        args, verb = _parsed(list(sys.argv[1:] if argv is None else argv))
+        args, verb = _parsed(words)
         code: int = verb.run(args, Face(args))
         with WritingOutput():
             sys.stdout.flush()
@@ -73,20 +77,23 @@ def _parsed(words: list[str]) -> tuple[Namespace, Any]:
     """
     if words[:1] == ["--"]:
         del words[0]
-    verb = words[0] if words else ""
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    verb = words[0]
     if verb in ("-h", "--help", "-V", "--version"):
-        sys.stdout.write(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
+        write_page(overview() if verb in ("-h", "--help") else f"microgpt {__version__}\n")
         raise SystemExit(0)
     if verb in commands.names():
         module = import_module(f".{verb}", commands.__name__)
         from .parser import verb_parser
 
         return verb_parser(verb, module).parse_args(words[1:]), module
-    if verb.startswith("-") or not verb:
-        what = (
-            f"there is no option {quote(verb)} before a command" if verb else "a command is missing"
+    if verb.startswith("-"):
+        raise ConfigError(
+            f"there is no option {quote(verb)} before a command",
+            where="argument COMMAND",
+            fix="microgpt --help",
         )
-        raise ConfigError(what, where="argument COMMAND", fix="microgpt --help")
     raise ConfigError(
         f"there is no command {quote(verb)}", where="argument COMMAND", fix=_meant(verb)
     )
@@ -104,7 +111,7 @@ def _meant(word: str) -> str:
     """The command that a misspelt word may have meant, else all commands."""
     from difflib import get_close_matches
 
-    close = get_close_matches(word, commands.names(), n=1)
+    close = get_close_matches(word, [*commands.names(), "help"], n=1)
     return f"microgpt {close[0]}" if close else f"one of {', '.join(commands.names())}"
 
 

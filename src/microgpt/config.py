@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, dataclass_transform
 
-from .errors import ConfigError, quote
+from .errors import ConfigError, plain, quote
 from .reference import shapes
 
 BlockSize = TypeVar("BlockSize")
@@ -161,7 +161,7 @@ class Config(HyperParameters[int]):
     (16, 8)
     >>> Config(n_head=0)
     Traceback (most recent call last):
-    microgpt.errors.ConfigError: n_head must be a whole number from 1 to 1,024, not '0'
+    microgpt.errors.ConfigError: n_head must be a whole number from 1 to 1,024, not 0
       where: option n_head
       fix: n_head 4
     """
@@ -173,7 +173,8 @@ class Config(HyperParameters[int]):
                 f"n_embd must be a multiple of n_head, "
                 f"but {self.n_embd} is not a multiple of {self.n_head}",
                 where="options n_embd and n_head",
-                fix=f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))} or n_head 1",
+                fix=f"n_head {_closest_divisor(self.n_embd, self.n_head)} or "
+                f"n_embd {self.n_head * max(1, round(self.n_embd / self.n_head))}",
             )
         if self.warmup >= self.num_steps:
             raise ConfigError(
@@ -256,6 +257,11 @@ class Config(HyperParameters[int]):
         return cls(**values)  # type: ignore[arg-type]
 
 
+def _closest_divisor(number: int, wanted: int) -> int:
+    divisors = (d for d in range(1, number + 1) if number % d == 0)
+    return min(divisors, key=lambda divisor: (abs(divisor - wanted), -divisor))
+
+
 # Options that are not hyper-parameters.
 # name -> (whole numbers only, lowest, highest, whether the lowest is excluded)
 OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
@@ -269,7 +275,6 @@ OPTIONS: dict[str, tuple[bool, float, float, bool]] = {
     "top_p": (False, 0.0, 1.0, True),
     "min_len": (True, 0, 2**31 - 1, False),
     "max_len": (True, 0, 2**31 - 1, False),
-    "head": (True, 0, 1023, False),
     "min": (False, -1e300, 1e300, False),
 }
 
@@ -287,7 +292,7 @@ def checked(name: str, value: object) -> int | float:
     if kind(name) is bool:
         if not isinstance(value, bool):
             raise ConfigError(
-                f"{name} must be True or False, not {quote(_shown(value))}", where=f"option {name}"
+                f"{name} must be True or False, not {_said(value)}", where=f"option {name}"
             )
         return value
     field = FIELDS[name]
@@ -308,9 +313,10 @@ def check_range(
     in_range = number is not None and low <= number <= high  # False for NaN
     if number is None or not in_range or (open_low and number == low):
         article = "a whole number" if whole else "a number"
-        bounds = f"above {low:g} and at most {high:g}" if open_low else f"from {low:,} to {high:,}"
+        first, last = plain(low), plain(high)
+        bounds = f"above {first} and at most {last}" if open_low else f"from {first} to {last}"
         raise ConfigError(
-            f"{name} must be {article} {bounds}, not {quote(_shown(value))}",
+            f"{name} must be {article} {bounds}, not {_said(value)}",
             where=f"option {name}",
             fix=f"{name} {FIELDS[name].default}" if name in FIELDS else "",
         )
@@ -368,9 +374,18 @@ def _arithmetic_is_standard() -> bool:
     return smallest / 2 != 0.0 and 1.0 + tie == 1.0 == 1.0 - tie / 2
 
 
+class TypedNumber(str):
+    """A number as it was typed on a command line. Messages show it without quotation marks."""
+
+
+def _said(value: object) -> str:
+    """The value for a message: strings are quoted, numbers are not."""
+    return quote(value) if type(value) is str else quote(_shown(value))[1:-1]
+
+
 def _shown(value: object) -> str:
     try:
-        return value if isinstance(value, str) else repr(value)
+        return str(value) if isinstance(value, str) else repr(value)
     except ValueError:  # Python does not print integers of more than 4,300 digits
         return "a very large number"
 

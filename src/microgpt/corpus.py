@@ -15,9 +15,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from . import files
-from .errors import ConfigError, DataError, InputError, quote, reason
+from .errors import ConfigError, DataError, InputError, counted, quote, reason
 
 BUILTIN, PYTHON = "builtin:names", "python"
+_IN_WORDS = {
+    BUILTIN: "built-in names",
+    PYTHON: "the documents that were passed",
+    "-": "standard input",
+}
 
 
 class Origin(NamedTuple):
@@ -31,7 +36,7 @@ class Origin(NamedTuple):
     dedupe: bool = False
 
     def __str__(self) -> str:
-        return "built-in names" if self.sources == (BUILTIN,) else ", ".join(self.sources)
+        return ", ".join(_IN_WORDS.get(source, source) for source in self.sources)
 
     @property
     def repeatable(self) -> bool:
@@ -120,6 +125,11 @@ def from_iterable(items: Iterable[str] | os.PathLike[str]) -> Corpus:
     if isinstance(items, os.PathLike):
         return read([os.fspath(items)])
     documents = []
+    if not isinstance(items, Iterable):
+        raise TypeError(
+            "documents must be an iterable of strings or a pathlib.Path, "
+            f"not {quote(repr(items))[1:-1]}"
+        )
     for i, item in enumerate(items):
         if not isinstance(item, str):
             raise TypeError(f"document {i} is {type(item).__name__}, not str: {quote(repr(item))}")
@@ -143,11 +153,45 @@ _MARKS = {
 }
 
 
+# How files of other kinds begin.
+_BINARY = {
+    b"\x1f\x8b": ("compressed with gzip", "decompress it with gunzip"),
+    b"PK\x03\x04": ("a ZIP archive, or a document that is stored as one", "export it as text"),
+    b"\x89PNG": ("a PNG image", ""),
+    b"%PDF": ("a PDF document", "export it as text"),
+    b"SQLite format 3\x00": ("an SQLite database", "export it as CSV"),
+    b"PAR1": ("a Parquet table", "export it as CSV"),
+}
+
+
+def _refuse_binary(data: bytes, where: str) -> None:
+    """Raise DataError if these bytes are no text in any encoding."""
+    kind, fix = next((_BINARY[mark] for mark in _BINARY if data.startswith(mark)), ("", ""))
+    if data[8:10] == b'{"' and int.from_bytes(data[:8], "little") < len(data):
+        kind, fix = "a safetensors file, such as a model", "microgpt info shows what is in it"
+    elif not kind and b"\0" in data and not data.startswith(tuple(_MARKS)):
+        kind = "binary data"
+    if kind:
+        raise DataError(
+            f"the file is not text: it is {kind}",
+            where=where,
+            fix=fix or "name a text file with one string per line",
+        )
+
+
+def _redirected(where: str) -> str:
+    """The rest of a command that reads this file and writes another."""
+    import shlex  # only this error needs it
+
+    return "" if where == "standard input" else f" {shlex.quote(where)} > converted.txt"
+
+
 def decode(data: bytes, where: str) -> str:
     """Decode UTF-8 as Python's text mode does: line breaks become \\n, a leading BOM is dropped."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        _refuse_binary(data, where)
         at = error.start + (3 if data.startswith(b"\xef\xbb\xbf") else 0)
         line_start = max(data.rfind(b"\n", 0, at), data.rfind(b"\r", 0, at)) + 1
         line = data[:line_start].replace(b"\r\n", b"\n").replace(b"\r", b"\n").count(b"\n") + 1
@@ -156,7 +200,7 @@ def decode(data: bytes, where: str) -> str:
             f"the text is not UTF-8: {error.reason} 0x{data[at]:02x}",
             where=f"{where}, line {line}, byte {at - line_start + 1} of the line, "
             f"byte {at + 1} of the file",
-            fix=f"convert it: iconv -f {encoding} -t UTF-8",
+            fix=f"convert it: iconv -f {encoding} -t UTF-8{_redirected(where)}",
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
@@ -248,7 +292,7 @@ def _checked(documents: list[str], origin: Origin) -> Corpus:
         raise DataError(
             "there are no documents: the text is empty or blank",
             where=str(origin),
-            fix="write one string per line",
+            fix="write one string per line" if origin.sources != (PYTHON,) else "pass one or more",
         )
     text = "".join(documents)
     try:
@@ -275,7 +319,8 @@ def split(documents: list[str], held_out: float) -> tuple[list[str], list[str]]:
     count = max(1, round(held_out * len(documents)))
     if count >= len(documents):
         raise ConfigError(
-            f"holding out {held_out:g} of {len(documents):,} documents leaves nothing to train on",
+            f"holding out {held_out:g} of {counted(len(documents), 'document')} leaves nothing "
+            "to train on",
             where="option held_out",
             fix="a smaller share, or more documents",
         )

@@ -10,6 +10,28 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts.
+
+    >>> counted(1, "string"), counted(2018, "string")
+    ('1 string', '2,018 strings')
+    """
+    return f"{number:,} {noun}" + "s" * (number != 1)
+
+
+def plain(number: float) -> str:
+    """A number without an exponent, unless it is too large to read.
+
+    >>> plain(1e-06), plain(1000000.0), plain(0.5), plain(1e300)
+    ('0.000001', '1,000,000', '0.5', '1e+300')
+    """
+    if abs(number) >= 1e21:
+        return f"{number:g}"
+    if number == int(number):
+        return f"{int(number):,}"
+    return f"{number:.17f}".rstrip("0") if abs(number) < 1e-4 else repr(number)
+
+
 def quote(text: object, limit: int = 80) -> str:
     """Untrusted text for an error message: quoted, escaped, and cut to `limit` characters."""
     shown = visible(str(text))

@@ -55,6 +55,8 @@ def explain(gpt: GPT, text: str, gradients: bool, stop: Stop) -> Explanation:
 
     Raises DataError for a character outside the alphabet, StoppedError when `stop` returns True.
     """
+    if not isinstance(text, str):
+        raise TypeError(f"explain reads one string, not {quote(repr(text))[1:-1]}")
     tokenizer, block_size = gpt.tokenizer, gpt.config.block_size
     tokens = tokenizer.encode(text[:block_size])[: block_size + 1]
     trace = gpt.engine.trace(tokens, stop)

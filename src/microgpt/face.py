@@ -68,6 +68,13 @@ class WritingOutput:
             ) from error
 
 
+def write_page(text: str) -> None:
+    """Write a page to stdout now: the caller may exit right after it."""
+    with WritingOutput():
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
 def discard_output() -> None:
     """Drop what is left in stdout's buffer, so that the interpreter's last flush succeeds."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -201,6 +201,12 @@ def save(path: StrPath, data: bytes) -> None:
         write(path, data)
 
 
+def _create(folder: str) -> str:
+    import shlex  # only this error needs it
+
+    return f"create it: mkdir -p {shlex.quote(folder)}"
+
+
 def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: bool) -> None:
     """Raise OutputError if `path` is a file that this program did not write, unless forced.
 
@@ -208,7 +214,7 @@ def require_replaceable(path: StrPath, is_ours: Callable[[bytes], bool], force: 
     """
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
-        raise OutputError("the folder does not exist", where=folder, fix="create it: mkdir -p")
+        raise OutputError("the folder does not exist", where=folder, fix=_create(folder))
     if force or not os.path.lexists(path) or (os.path.isfile(path) and is_ours(first_bytes(path))):
         return
     raise OutputError(

@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from . import commands
-from .errors import ConfigError
+from .errors import ConfigError, quote
+from .face import write_page
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
@@ -58,6 +59,34 @@ class Parser(argparse.ArgumentParser):
         finally:
             self._intermixed = False
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's. An unknown option is a ConfigError that names the closest one there is."""
+        namespace, rest = self.parse_known_args(args, namespace)
+        if not rest:
+            return namespace
+        word = rest[0].partition("=")[0]
+        if not word.startswith("-"):
+            self.error(f"there is no place for the argument {quote(word)}")
+        from difflib import get_close_matches
+
+        close = get_close_matches(word, self._shown_options(), n=1)
+        raise ConfigError(
+            f"there is no option {quote(word)}",
+            where=self.prog,
+            fix=close[0] if close else f"{self.prog} --help",
+        )
+
+    def _shown_options(self) -> list[str]:
+        """The options that --help shows, those of the stages under this parser included."""
+        options: list[str] = []
+        for action in self._actions:
+            if action.help != argparse.SUPPRESS:
+                options += action.option_strings
+            if isinstance(action, argparse._SubParsersAction):
+                for stage in action.choices.values():
+                    options += stage._shown_options()
+        return options
+
     def format_usage(self) -> str:
         """One line: argparse's own lists every option."""
         return f"usage: {self._usage_line()}\n"
@@ -67,6 +96,10 @@ class Parser(argparse.ArgumentParser):
         self.usage = self._usage_line()
         return super().format_help()
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the page on stdout. argparse would ignore that it cannot be written."""
+        write_page(self.format_help())
+
     def _usage_line(self) -> str:
         if self.usage is not None:
             return self.usage
@@ -75,7 +108,7 @@ class Parser(argparse.ArgumentParser):
             name = str(action.metavar or action.dest)
             if isinstance(action, argparse._SubParsersAction):
                 name += " ..."
-            elif action.choices:
+            elif action.choices and action.metavar is None:
                 name = "{" + ",".join(action.choices) + "}"
             shapes = {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} ..."}
             words.append(shapes.get(str(action.nargs), name))

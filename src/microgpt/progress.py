@@ -31,7 +31,7 @@ class Lines:
             mean = sum(self._losses) / len(self._losses)
             elapsed = time.perf_counter() - self._began
             self._say(
-                f"step {self._done:,} / {self._num_steps:,}  loss {mean:.4f}  {elapsed:.1f} s"
+                f"step {self._done:,} / {self._num_steps:,}  mean loss {mean:.4f}  {elapsed:.1f} s"
             )
 
     def close(self) -> None:
@@ -56,7 +56,7 @@ class Bar:
         self._rich: Progress = Progress(
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("loss {task.fields[loss]}"),
+            TextColumn("mean loss {task.fields[loss]}"),
             TextColumn("{task.fields[curve]}"),
             TimeRemainingColumn(),
             console=console,

@@ -21,7 +21,7 @@ from helpers import NAMES, TINY_FLAGS, checkpoint_after, data_entry, forged, ope
 from microgpt import MicroGPT, checkpoint, cli, files
 from microgpt.checkpoint import from_bytes, to_bytes
 from microgpt.config import Config, checked
-from microgpt.errors import CheckpointError, ConfigError
+from microgpt.errors import CheckpointError, ConfigError, DataError
 from microgpt.randomness import Draws
 from microgpt.sampling import Wanted
 
@@ -69,7 +69,6 @@ FLAGS = [
     ("train", "--temperature", "temperature", SAMPLING["temperature"]),
     ("eval", "--held-out", "held_out", (False, 0, 0.9, True)),
     ("score", "--min", "min", (False, -1e300, 1e300, False)),
-    ("explain", "--head", "head", (True, 0, 1023, False)),
 ]
 VALUES = [
     math.nan, math.inf, -math.inf, -1, 0, 0.5, 2**31, 2**63, 1e30, 10**400, 10**5000, "", "abc",
@@ -93,7 +92,8 @@ def names_all(message: str, name: str, value: object, low: float, high: float) -
     shown = (
         "very large" if value == 10**5000 else "\\x1b" if "\x1b" in str(value) else str(value)[:60]
     )
-    ends = [f"{low:g}", f"{high:g}"] if f"{high:g}" in plain else [str(low), str(high)]
+    ends = ["0.000001" if low == 1e-6 else f"{low:g}", f"{high:g}" if high > 1e21 else str(high)]
+    ends = [end.removesuffix(".0") for end in ends]
     return (
         name in message
         and (shown in message or shown in plain or "9" * 60 in message)
@@ -233,7 +233,6 @@ CODES = [
     (0, ["info"]),
     (1, ["sample", "-n", "3", "--match", "zzz"]),
     (2, ["sample", "--nonsense"]),
-    (2, []),
     (2, ["sample", "-p", "annaanna"]),
     (3, [*TRAIN, "50", "--learning-rate", "1e12", "--n-layer", "3", "--init-std", "100"]),
     (65, ["info", "foreign"]),
@@ -312,6 +311,29 @@ def test_not_enough_memory_is_said_in_words(monkeypatch, capsys):
     assert "not enough memory" in capsys.readouterr().err
 
 
+def test_numbers_are_shown_without_quotation_marks(capsys):
+    for wrong, shown in (("-1", "-1"), ("1e30", "1e30"), ("x", "'x'"), ("", "''")):
+        assert cli.main(["train", f"--n-embd={wrong}"]) == 2
+        assert f"not {shown}\n" in capsys.readouterr().err
+    assert cli.main(["sample", "--temperature=0"]) == 2
+    assert "must be a number from 0.000001 to 1,000,000, not 0\n" in capsys.readouterr().err
+    for value, shown in ((-1, "-1"), (0.5, "0.5"), (None, "None"), ("16", "'16'")):
+        with pytest.raises(ConfigError) as raised:
+            Config(n_embd=value)
+        assert raised.value.what.endswith(f", not {shown}")
+
+
+def test_wrong_documents_and_texts_are_type_errors_in_words():
+    with pytest.raises(TypeError, match=r"iterable of strings or a pathlib\.Path, not None$"):
+        MicroGPT().fit(None)
+    with pytest.raises(DataError) as raised:
+        MicroGPT().fit([])
+    assert raised.value.where == "the documents that were passed"
+    model = MicroGPT(n_embd=4, n_head=1, num_steps=1).fit(["ab"])
+    with pytest.raises(TypeError, match=r"^explain reads one string, not 3$"):
+        model.explain(3)
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, unbuffered):
     sample = f"{sys.executable} -m microgpt sample model.safetensors --seed 1"
@@ -319,6 +341,11 @@ def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, 
     train = f"{sys.executable} -m microgpt train list.txt -q {flags}"
     for line, code in (
         (f"{sample} > /dev/full", 74),
+        *(
+            (f"{sys.executable} -m microgpt {page} > /dev/full", 74)
+            for page in ("-V", "--help", "sample --help", "journey gist --help")
+        ),
+        (f"{sys.executable} -m microgpt --help | true; exit ${{PIPESTATUS[0]}}", 141),
         (f"{sample} >&-", 0),
         (f"{sample} 2>&- | true; exit ${{PIPESTATUS[0]}}", 141),
         (f"{sample} | true; exit ${{PIPESTATUS[0]}}", 141),
@@ -334,6 +361,7 @@ def test_streams_that_are_full_closed_or_broken_end_without_a_traceback(folder, 
             check=False,
         )
         assert ran.returncode == code, (line, ran.stderr)
+        assert ("cannot write to standard output" in ran.stderr) == (code == 74)
         assert "Traceback" not in ran.stderr
         assert "Exception ignored" not in ran.stderr
 

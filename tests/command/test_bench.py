@@ -16,7 +16,7 @@ def test_bench_measures_nothing_for_seconds_out_of_range(monkeypatch, capsys):
         assert cli.main(["bench", f"--seconds={value}"]) == 2
         shown = capsys.readouterr().err
         assert (
-            "seconds must be a number above 0 and at most 86400" in shown
+            "seconds must be a number above 0 and at most 86,400" in shown
             and "where: option seconds" in shown
         )
     monkeypatch.setattr(benchmarking, "_commands", lambda _: iter(()))

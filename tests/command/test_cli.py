@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -123,12 +124,30 @@ def test_a_command_that_does_not_exist_is_an_error_that_says_which_do(run: Run) 
     assert f"fix: one of {', '.join(commands.names())}" in run("_arguments")[2]
 
 
+def test_without_a_command_the_overview_is_an_error_message(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overview = page(capsys)
+    assert run() == run("--") == (2, "", overview)
+
+
+@pytest.mark.parametrize("words", [[], ["train"], ["journey", "gist"]])
+def test_help_as_a_command_prints_the_page(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = page(capsys, *words)
+    with pytest.raises(SystemExit) as end:
+        main(["help", *words])
+    assert (end.value.code, capsys.readouterr().out) == (0, expected)
+    assert main(["help", "trian"]) == 2
+    assert "there is no command 'trian'" in capsys.readouterr().err
+
+
 def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["-V"])
     assert capsys.readouterr().out == f"microgpt {__version__}\n"
     for wrong in (
-        [],
         ["nothing"],
         ["train", "--no-such"],
         ["sample", "-n"],
@@ -140,6 +159,32 @@ def test_version_and_usage_errors(run: Run, capsys: pytest.CaptureFixture[str]) 
             and err.startswith("microgpt: error: ")
             and "Traceback" not in err
         )
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ("train --stesp 5", "--steps"),
+        ("train --n-heda=2", "--n-head"),
+        ("train --vall 0.1", "microgpt train --help"),
+        ("journey gist short --publihs", "--publish"),
+        ("train list.txt --n-head 3", "n_head 4 or n_embd 15"),
+        ("train list.txt -o 'my models/m'", "create it: mkdir -p '{folder}/my models'"),
+        ("verify exat", "exact"),
+        ("completion sh", "microgpt completion --help"),
+    ],
+)
+def test_an_error_names_the_word_that_was_probably_meant(run: Run, words: str, fix: str) -> None:
+    code, out, err = run(*shlex.split(words))
+    assert code in (2, 66, 73) and out == ""
+    assert f"  fix: {fix.format(folder=Path.cwd().resolve())}\n" in err
+
+
+def test_an_argument_has_the_same_name_in_help_and_in_errors(
+    run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "completion [OPTION ...] SHELL\n" in page(capsys, "completion")
+    assert "argument SHELL: " in run("completion", "sh")[2]
 
 
 def test_options_may_stand_between_the_arguments(run: Run, model: str) -> None:

@@ -17,7 +17,10 @@ def test_explain_draws_and_prints_every_number(run: Run, model: str) -> None:
         and "gradient of wte" in out
     )
     assert "head 1" not in run("explain", model, "cab", "--head", "0")[1]
-    assert run("explain", model, "cab", "--head", "2")[0] == 2
+    for head in ("2", "9", "-1", "2000"):
+        code, _, err = run("explain", model, "cab", "--head", head)
+        assert code == 2 and f"head must be a whole number from 0 to 1, not {head}\n" in err
+    assert "must be a whole number, not 'x'" in run("explain", model, "cab", "--head", "x")[2]
     found = json.loads(run("explain", model, "cab", "--json")[1])
     assert len(found["probabilities"]) == 4 and len(found["attention"][0]) == 2
 

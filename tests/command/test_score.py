@@ -17,7 +17,7 @@ def test_score_prints_sorts_filters_and_flags(run: Run, model: str) -> None:
         "cc",
         "abcabc",
     ]
-    assert "1 strings are longer than the model's block of 5" in err
+    assert "scored only the beginning of 1 string, longer than the model's block of 5" in err
     points = {line.split("\t")[1]: float(line.split("\t")[0]) for line in out.splitlines()}
     in_bits = run("score", model, "--bits", "--sort", stdin=stdin)[1].splitlines()
     assert [line.split("\t")[1] for line in in_bits] == sorted(
@@ -37,4 +37,4 @@ def test_score_refuses_or_skips_unknown_characters(run: Run, model: str) -> None
     code, out, err = run("score", model, stdin="ab\nxyz\n")
     assert code == 65 and "'x' (U+0078) is not in the model's alphabet" in err
     code, out, err = run("score", model, "--unk", "skip", stdin="ab\nxyz\n")
-    assert code == 0 and out.endswith("\tab\n") and "skipped 1 strings" in err
+    assert code == 0 and out.endswith("\tab\n") and "skipped 1 string with" in err

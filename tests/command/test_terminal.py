@@ -54,12 +54,18 @@ def test_a_terminal_sees_a_bar_with_loss_and_curve_and_known_strings_dimmed(tmp_
     shown = on_terminal(tmp_path)
     assert (
         "━" in shown
-        and "loss " in shown
+        and "mean loss " in shown
         and "/400" in shown
         and any(spark in shown for spark in "▁▂▃▄▅▆▇█")
     )
     assert "\x1b[2mab\x1b[0m" in shown
     assert shown.rstrip().splitlines()[-1]
+
+
+def test_a_transcript_on_a_terminal_has_no_progress_beside_it(tmp_path: Path) -> None:
+    shown = on_terminal(tmp_path, "--transcript")
+    assert "step  400 /  400 | loss" in shown and "saved list.safetensors" in shown
+    assert "━" not in shown and "mean loss" not in shown
 
 
 def test_no_color_and_quiet_are_heard_on_a_terminal(tmp_path: Path) -> None:

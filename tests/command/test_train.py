@@ -68,6 +68,7 @@ def test_training_prints_samples_on_stdout_and_remarks_on_stderr(run: Run) -> No
     assert "8 documents, 4 tokens" in err and "saved list.safetensors" in err
     steps = re.findall(r"^step (\d+) / 12 ", err, re.M)
     assert steps[-1] == "12" and len(steps) <= 10
+    assert len(re.findall(r"^step \d+ / 12  mean loss \d\.\d{4}  ", err, re.M)) == len(steps)
     code, out, err = run("train", "list.txt", *FLAGS, "-q")
     assert (code, len(out.splitlines()), err) == (0, 20, "")
 
@@ -75,11 +76,30 @@ def test_training_prints_samples_on_stdout_and_remarks_on_stderr(run: Run) -> No
 def test_cut_documents_are_counted_and_auto_cuts_none(run: Run) -> None:
     flags = [*FLAGS, "--block-size", "4"]
     assert (
-        "2 documents are longer than block_size 4 and are cut; --block-size auto"
+        "cut to block_size 4: 2 documents; --block-size auto avoids it"
         in run("train", "list.txt", *flags)[2]
     )
     err = run("train", "list.txt", *FLAGS, "--block-size", "auto")[2]
     assert "cut" not in err
+
+
+def test_remarks_count_one_document_without_an_s(run: Run) -> None:
+    Path("one.txt").write_text("abcdefg")
+    err = run("train", "one.txt", *FLAGS)[2]
+    assert "one.txt: 1 document, 8 tokens" in err and "cut to block_size 5: 1 document;" in err
+    err = run("train", "-", *FLAGS, stdin="ab")[2]
+    assert err.startswith("standard input: 1 document, 3 tokens")
+
+
+@pytest.mark.skipif(not has_engine("exact"), reason="the compiled engine is not installed")
+@pytest.mark.parametrize("option", ["--muon=0.9", "--weight-decay=1", "--input-dropout=0.1"])
+def test_an_engine_that_lacks_an_update_is_refused_before_anything_is_said(
+    run: Run, option: str
+) -> None:
+    code, out, err = run("train", "list.txt", *FLAGS, option, "--engine", "exact", "-v")
+    assert (code, out) == (2, "") and err.startswith(
+        "microgpt: error: the exact engine does not support weight decay, input dropout or Muon\n"
+    )
 
 
 def test_documents_come_from_standard_input(run: Run, model: str) -> None:
@@ -119,6 +139,23 @@ def test_resume_goes_on_after_a_finished_run_and_refuses_other_settings(
     code, _, err = run("train", "list.txt", "--resume", "--n-embd", "8")
     assert code == 2 and "n_embd 4, not 8" in err
     assert run("train", "list.txt", "--resume", "-o", "none.safetensors")[0] == 66
+
+
+def test_a_finished_run_that_is_resumed_says_that_nothing_was_trained(run: Run, model: str) -> None:
+    before = Path(model).stat()
+    code, _, err = run("train", "list.txt", "--resume")
+    assert code == 0 and "saved" not in err and "replaced" not in err
+    assert f"nothing was trained: the run of {model} was complete at step 12\n" in err
+    assert Path(model).stat().st_mtime_ns == before.st_mtime_ns
+
+
+def test_a_model_that_is_replaced_is_named(run: Run, model: str) -> None:
+    for flags in ([], ["--save-every", "5"]):
+        err = run("train", "list.txt", *FLAGS, *flags)[2]
+        assert err.count(f"replaced {model}, the model of step 12\n") == 1
+    Path("mine.txt").write_text("mine")
+    assert "replaced" not in run("train", "list.txt", *FLAGS, "-o", "mine.txt", "--force")[2]
+    assert "replaced" not in run("train", "list.txt", *FLAGS, "-o", "new.safetensors")[2]
 
 
 def test_log_and_plot_hold_the_losses(run: Run) -> None:

@@ -148,7 +148,7 @@ def test_a_resumed_run_with_windows_equals_the_uninterrupted_one(at: int, seed: 
 
 
 def test_windows_is_true_or_false() -> None:
-    with pytest.raises(ConfigError, match="windows must be True or False, not '1'"):
+    with pytest.raises(ConfigError, match="windows must be True or False, not 1"):
         Config(windows=1)  # type: ignore[arg-type]
 
 

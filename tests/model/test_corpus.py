@@ -6,6 +6,7 @@ Oracles: that expression itself, Python's csv and json writers, bytes written ou
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -141,8 +142,29 @@ def test_invalid_utf8_names_line_and_byte(tmp_path, capsys, name):
     )
     assert f"0x{content[of_file - 1]:02x}" in shown
     encoding = name[:6] if name.startswith("UTF") else "LATIN1"
-    assert f"fix: convert it: iconv -f {encoding} -t UTF-8" in shown
+    assert f"fix: convert it: iconv -f {encoding} -t UTF-8 {path} > converted.txt\n" in shown
     assert os.listdir(tmp_path) == ["list.txt"]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (gzip.compress(b"anna"), "compressed with gzip"),
+        (b"PK\x03\x04\xff", "a ZIP archive"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image"),
+        (b"\x02\0\0\0\0\0\0\0{}", ""),
+        (b"\x10\0\0\0\0\0\0\0" + b'{"a":1}         \xff', "a safetensors file"),
+        (b"a\0\xff", "binary data"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(tmp_path, content, kind):
+    (tmp_path / "list").write_bytes(content)
+    if not kind:
+        assert corpus.read([str(tmp_path / "list")]).documents
+        return
+    with pytest.raises(DataError, match=f"the file is not text: it is {kind}") as raised:
+        corpus.read([str(tmp_path / "list")])
+    assert "iconv" not in raised.value.fix
 
 
 @pytest.mark.parametrize(
@@ -253,7 +275,7 @@ def test_documents_of_one_letter_one_document_and_long_ones_are_learned():
 
 
 def test_nothing_left_to_train_on_is_a_config_error():
-    with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 documents leaves nothing"):
+    with pytest.raises(ConfigError, match=r"holding out 0\.5 of 1 document leaves nothing"):
         session(["anna"], held_out=0.5)
 
 

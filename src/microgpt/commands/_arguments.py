@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from ..config import OPTIONS, check_range, checked, kind
+from ..config import OPTIONS, TypedNumber, check_range, checked, kind
 from ..errors import ConfigError
 
 
@@ -58,12 +58,22 @@ def share(name: str, high: float) -> Callable[[str], Any]:
     return _reader(name, False, lambda value: check_range(name, value, False, 0.0, high, True))
 
 
+def _typed(text: str) -> str:
+    """The text; a TypedNumber if it is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return text
+    return TypedNumber(text)
+
+
 def _reader(name: str, whole: bool, check: Callable[[object], Any]) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         with suppress(ValueError):  # of the conversion, or the ConfigError of the range
             return check(int(text) if whole else float(text))
         try:
-            return check(text)  # a text is in no range, so the error shows it as it was typed
+            # A text is in no range, so the error shows it as it was typed.
+            return check(_typed(text))
         except ConfigError as error:
             raise argparse.ArgumentTypeError(error.what) from None
 

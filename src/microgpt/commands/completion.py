@@ -16,7 +16,10 @@ EXAMPLES = """\
 def add_arguments(parser: ArgumentParser) -> None:
     """The arguments of `microgpt completion`."""
     parser.add_argument(
-        "shell", choices=["bash", "zsh", "fish"], help="The shell that reads the script."
+        "shell",
+        metavar="SHELL",
+        choices=["bash", "zsh", "fish"],
+        help="The shell that reads the script: bash, zsh or fish.",
     )
 
 

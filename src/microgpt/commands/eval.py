@@ -9,7 +9,7 @@ from contextlib import suppress
 from .. import checkpoint as checkpoints
 from .. import corpus, ngrams, scoring
 from ..config import FIELDS, Config
-from ..errors import ConfigError, MicrogptError
+from ..errors import ConfigError, MicrogptError, counted
 from ..face import Face
 from ..progress import progress
 from ..terminal import table
@@ -81,8 +81,9 @@ def _evaluations(session: Session, face: Face) -> dict[str, scoring.Evaluation]:
     losses = counts.losses(map(tokenizer.encode, session.held_out), seen)
     of_model = scoring.evaluate(session.gpt, session.held_out, lambda: False)
     face.say(
-        f"held-out set: {of_model.documents:,} documents, {of_model.tokens:,} tokens; "
-        f"training set: {len(session.documents):,} documents"
+        f"held-out set: {counted(of_model.documents, 'document')}, "
+        f"{counted(of_model.tokens, 'token')}; "
+        f"training set: {counted(len(session.documents), 'document')}"
     )
     sizes = of_model.tokens, of_model.documents
     return {name: scoring.Evaluation(loss, *sizes) for name, loss in losses.items()} | {
@@ -153,8 +154,8 @@ def _say_how_many_are_known(data: checkpoints.Data, held_out: list[str], face: F
         count = sum(document in known for document in held_out)
         if count:
             face.say(
-                f"{count:,} of the {len(held_out):,} held-out documents appear in the list "
-                "the model was trained on"
+                "held-out documents that appear in the list the model was trained on: "
+                f"{count:,} of {len(held_out):,}"
             )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from ..config import check_range
 from ..errors import ConfigError, DataError, quote
 from ..face import Face
 from ..model import MicroGPT
 from ..terminal import explanation
-from ._arguments import model_argument, number
+from ._arguments import model_argument
 from ._models import looks_like_model, model_path
 
 EXAMPLES = """\
@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("text", metavar="TEXT", help="The string to read.")
     add(
         "--head",
-        type=number("head"),
+        type=_head,
         metavar="H",
         help="Show only this attention head, counted from 0. [default: all]",
     )
@@ -35,6 +35,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="Also show the gradient of the loss with respect to each weight.",
     )
     add("--json", action="store_true", help="Print every number as one JSON object.")
+
+
+def _head(text: str) -> int:
+    """A whole number. Its range is that of the model, which is not read yet."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ArgumentTypeError(f"head must be a whole number, not {quote(text)}") from None
 
 
 def run(args: Namespace, face: Face) -> int:

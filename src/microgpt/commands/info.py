@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from typing import Any
 
 from .. import checkpoint as checkpoints
-from .. import engines, files
-from ..errors import visible
+from .. import corpus, engines, files
+from ..errors import ConfigError, quote, visible
 from ..face import Face
 from ._arguments import model_argument
 from ._models import model_path
@@ -29,10 +29,20 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace, face: Face) -> int:
     """Print the entries, one a line."""
-    entries = engines.available() if args.engine else _model_entries(model_path(args.model))
+    if args.engine and args.model is not None:
+        raise ConfigError(
+            "info --engine shows the engines, not a model",
+            where=f"argument MODEL: {quote(args.model)}",
+            fix="leave out one of the two",
+        )
+    entries: dict[str, Any] = (
+        dict(engines.available()) if args.engine else _model_entries(model_path(args.model))
+    )
     if args.json:
         face.json(entries)
         return 0
+    if not args.engine:
+        entries["data"], entries["made_by"] = _data_in_words(entries), _recorded(entries)
     for name, value in entries.items():
         if isinstance(value, dict):
             face.data(f"{name}:")
@@ -41,6 +51,24 @@ def run(args: Namespace, face: Face) -> int:
         else:
             face.data(f"{name:<18} {_indented(str(value))}")
     return 0
+
+
+def _data_in_words(entries: dict[str, Any]) -> dict[str, str]:
+    """The entry data for people: without what was not chosen."""
+    data = entries["data"]
+    origin = corpus.Origin(**data["origin"])
+    words = {"sources": str(origin), "documents": f"{data['documents']:,}"}
+    if origin.column is not None:
+        words["column"] = origin.column
+    if origin.dedupe:
+        words["dedupe"] = "duplicates removed"
+    return words | {"fingerprint": data["fingerprint"]}
+
+
+def _recorded(entries: dict[str, Any]) -> dict[str, str]:
+    """The entry made_by without what the file does not say."""
+    made_by = {name: value for name, value in entries["made_by"].items() if value}
+    return made_by or {"engine": "not recorded"}
 
 
 def _indented(text: str) -> str:

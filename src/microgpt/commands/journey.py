@@ -219,6 +219,7 @@ def gist(args: Namespace, face: Face) -> int:
     """Write the folder; publish it only with --publish."""
     given = Path(args.edition)
     edition = given if given.suffix and given.exists() else shipped.path_of(args.edition)
+    face.say(f"verifying {edition.name} against the reference; this can take minutes")
     verdict = Verifier(reference_program()).verify(python_program(str(edition)), _cases(args.steps))
     ready = gists.prepare(edition, verdict)
     folder = Path(args.output or f"gist-{edition.stem}")

@@ -7,6 +7,7 @@ from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from .. import corpus, scoring
+from ..errors import counted
 from ..face import Face
 from ..model import MicroGPT
 from ._arguments import column_option, model_argument, number
@@ -88,13 +89,13 @@ def run(args: Namespace, face: Face) -> int:
             face.data(f"{points(score)!r}\t{face.shown(score.text)}")
     if cut:
         face.say(
-            f"{cut:,} strings are longer than the model's block of {model.config_.block_size} "
-            "tokens: only their beginning is scored"
+            f"scored only the beginning of {counted(cut, 'string')}, longer than the model's "
+            f"block of {model.config_.block_size} tokens"
         )
     if len(known) < len(texts):
         face.say(
-            f"skipped {len(texts) - len(known):,} strings with characters outside the model's "
-            "alphabet"
+            f"skipped {counted(len(texts) - len(known), 'string')} with characters outside the "
+            "model's alphabet"
         )
     return 0
 

@@ -11,9 +11,10 @@ from contextlib import ExitStack, suppress
 
 from .. import checkpoint as checkpoints
 from .. import corpus, files, transcript
-from ..errors import ConfigError, MicrogptError, StorageError
+from ..engines.contract import cannot_train
+from ..errors import ConfigError, MicrogptError, StorageError, counted
 from ..face import Face
-from ..progress import progress
+from ..progress import Bar, Lines, progress
 from ..run_log import RunLog
 from ..sampling import Wanted, sample
 from ..training import Interrupt, Session
@@ -111,6 +112,8 @@ def run(args: Namespace, face: Face) -> int:
     with ExitStack() as stack:
         stack.enter_context(files.lock(output.path))
         session = _session(args, output.path)
+        if session.step < session.config.num_steps and not session.engine.supports(session.config):
+            raise cannot_train(session.engine.name)
         log = RunLog(args.trace, args.log, args.plot, args.force, session.step)
         stack.callback(log.close)
         _announce(session, args, face)
@@ -135,6 +138,7 @@ class _Output:
                 fix="-o NAME.safetensors",
             )
         self.path, self._holds_other = path, not resume and os.path.exists(path)
+        self.replaced = ""  # in words, the model of another run that save() replaced
         stem, suffix = os.path.splitext(path)
         self._beside = f"{stem}.partial{suffix}"
         if not resume:
@@ -144,6 +148,8 @@ class _Output:
 
     def save(self, session: Session) -> str:
         """Save at the output path itself. Returns the path."""
+        if self._holds_other:
+            self.replaced = _model_in_words(self.path)
         checkpoints.save(self.path, session.checkpoint(), locked=True)
         self._holds_other = False
         return self.path
@@ -154,6 +160,13 @@ class _Output:
             return f"{self.save(session)}; continue with --resume"
         checkpoints.save(self._beside, session.checkpoint())
         return f"{self._beside}, not {self.path}; continue with --resume -o {self._beside}"
+
+
+def _model_in_words(path: str) -> str:
+    """What a file of ours holds; "" for any other file."""
+    with suppress(MicrogptError):
+        return f"{path}, the model of step {checkpoints.load(path).state.step:,}"
+    return ""
 
 
 def _require_different(outputs: list[str | None]) -> None:
@@ -196,16 +209,16 @@ def _announce(session: Session, args: Namespace, face: Face) -> None:
     if args.transcript:
         face.data(transcript.header(session.data.documents, vocab_size, count))
     face.say(
-        f"{session.data.origin}: {session.data.documents:,} documents, {vocab_size} tokens; "
-        f"{count:,} parameters, engine {session.engine.name}"
+        f"{session.data.origin}: {counted(session.data.documents, 'document')}, "
+        f"{vocab_size} tokens; {count:,} parameters, engine {session.engine.name}"
     )
     if face.quiet:
         return
     too_long = (len(document) >= config.block_size for document in session.documents)
     if not config.windows and (cut := sum(too_long)):
         face.say(
-            f"{cut:,} documents are longer than block_size {config.block_size} and are cut; "
-            "--block-size auto fits all of them, --windows trains on them in pieces"
+            f"cut to block_size {config.block_size}: {counted(cut, 'document')}; "
+            "--block-size auto avoids it, --windows trains on long documents in pieces"
         )
     if not args.files and _is_pipe(0):
         face.say("standard input is not read; to train on it, give - as FILE")
@@ -221,7 +234,8 @@ def _is_pipe(descriptor: int) -> bool:
 def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face: Face) -> int:
     """Train to the end or to a signal, and save. Returns 128 + the signal's number, or 0."""
     num_steps = session.config.num_steps
-    bar = progress(session.step, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
+    was_complete = session.step == num_steps
+    bar = _progress(session, args, face)
     try:
         with Interrupt(*SIGNALS) as interrupt:
             for block in session.run(interrupt.stop, log.every or args.save_every):
@@ -233,27 +247,49 @@ def _train(session: Session, log: RunLog, args: Namespace, output: _Output, face
                 if args.save_every and session.step % args.save_every == 0:
                     output.save(session)
             # Saved in here, so that a signal waits until the file is written.
-            finished = session.step == num_steps
-            saved = output.save(session) if finished else output.save_interrupted(session)
+            if was_complete:
+                saved = output.path
+            elif session.step == num_steps:
+                saved = output.save(session)
+            else:
+                saved = output.save_interrupted(session)
     except (StorageError, BrokenPipeError):  # of a log or of stdout: keep the steps made so far
         with suppress(MicrogptError):
             face.say(f"saved after step {session.step:,}: {output.save_interrupted(session)}")
         raise
     finally:
         bar.close()
+    if output.replaced:
+        face.say(f"replaced {output.replaced}")
     if interrupt.received is not None:
         face.say(f"stopped after step {session.step:,} of {num_steps:,}, saved {saved}")
         return 128 + interrupt.received
-    face.say(f"saved {saved}")
+    if was_complete:
+        face.say(f"nothing was trained: the run of {saved} was complete at step {num_steps:,}")
+    else:
+        face.say(f"saved {saved}")
+    _say_validation_loss(session, face)
+    return 0
+
+
+def _progress(session: Session, args: Namespace, face: Face) -> Lines | Bar:
+    """The progress; none beside a transcript on the same terminal, which shows each step."""
+    first, num_steps = session.step, session.config.num_steps
+    if args.transcript and sys.stdout.isatty() and sys.stderr.isatty():
+        return Lines(first, num_steps, lambda _: None)
+    return progress(first, num_steps, sys.stderr, face.err.on, face.quiet, face.say)
+
+
+def _say_validation_loss(session: Session, face: Face) -> None:
+    """Say the loss on the held-out set, if there is one."""
     if session.held_out:
         from .. import scoring  # most runs hold nothing out
 
         held_out = scoring.evaluate(session.gpt, session.held_out, lambda: False)
         face.say(
             f"validation loss {held_out.loss:.4f} nats per token "
-            f"on {held_out.documents:,} held-out documents"
+            f"on {counted(held_out.documents, 'held-out document')}"
         )
-    return 0
 
 
 def _print_samples(session: Session, args: Namespace, wanted: Wanted, face: Face) -> None:

@@ -75,7 +75,7 @@ class Generated(NamedTuple):
 def cannot_train(engine: str) -> ConfigError:
     """The error for a configuration whose updates an engine does not support."""
     return ConfigError(
-        f"the engine {engine} cannot train with weight decay, input dropout or Muon",
+        f"the {engine} engine does not support weight decay, input dropout or Muon",
         where="option engine",
         fix="engine fast",
     )

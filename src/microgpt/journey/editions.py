@@ -43,7 +43,7 @@ def path_of(name: str, folder: Path = FOLDER) -> Path:
     >>> path_of("golf").name, path_of("6_gpt").name
     ('golf.py', '6_gpt.py')
     """
-    names = [entry.name for entry in ledger.entries(folder) if entry.name != "reference.py"]
+    names = [entry.name for entry in ledger.entries(folder)]
     matching = [
         n
         for n in names
@@ -55,7 +55,7 @@ def path_of(name: str, folder: Path = FOLDER) -> Path:
             where=str(folder),
             fix=f"one of {', '.join(names)}",
         )
-    return folder / matching[0]
+    return ledger.path_of(folder, matching[0])
 
 
 def source_of(name: str, folder: Path = FOLDER) -> str:

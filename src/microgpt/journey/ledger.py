@@ -48,10 +48,14 @@ class Entry:
     measured: Mapping[str, Any]  # of this very text; {} where nothing was
 
 
-def _source(folder: Path, name: str) -> str:
+def path_of(folder: Path, name: str) -> Path:
+    """The file of an edition, or of the reference, which is in another folder."""
     assert reference.__file__
-    path = Path(reference.__file__) if name == "reference.py" else folder / name
-    return path.read_text(encoding="utf-8")
+    return Path(reference.__file__) if name == "reference.py" else folder / name
+
+
+def _source(folder: Path, name: str) -> str:
+    return path_of(folder, name).read_text(encoding="utf-8")
 
 
 def entries(folder: Path) -> list[Entry]:

@@ -5,6 +5,7 @@ LibCST parses, because it knows the place of everything, comments and spacing in
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -76,11 +77,29 @@ def parse(source: str, name: str) -> Tree:
     try:
         wrapper = MetadataWrapper(libcst.parse_module(source), unsafe_skip_copy=True)
     except (libcst.ParserSyntaxError, RecursionError) as error:
-        raise DataError(f"this is not a Python program: {error}", where=name) from error
+        why, at = _syntax_error(source)
+        raise DataError(
+            f"this is not a Python program: {why or type(error).__name__}",
+            where=f"{name}, line {at}" if at else name,
+        ) from error
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     return _Converter(wrapper.resolve(PositionProvider), starts).tree(wrapper.module)
+
+
+def _syntax_error(source: str) -> tuple[str, int]:
+    """What Python says is wrong, and the line; "" and 0 if it says nothing.
+
+    LibCST's own message lists every token that would have been right, on several lines.
+    """
+    try:
+        ast.parse(source)
+    except SyntaxError as error:
+        return error.msg, error.lineno or 0
+    except (ValueError, RecursionError, MemoryError) as error:
+        return str(error), 0
+    return "", 0
 
 
 @cache

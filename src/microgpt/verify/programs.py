@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from .. import engines, files, reference
@@ -178,4 +179,11 @@ def program(
     """A program by its file name or its engine's name."""
     if not os.path.exists(what) and what in (engines.AUTO, *engines.engine_names()):
         return engine_program(what, limits)
+    if what.isidentifier() and not os.path.exists(what):
+        close = get_close_matches(what, engines.engine_names(), n=1)
+        raise InputError(
+            f"there is no file and no engine {quote(what)}",
+            where="argument WHAT",
+            fix=close[0] if close else f"a file, or one of {', '.join(engines.engine_names())}",
+        )
     return python_program(what, python, steps_name, limits)

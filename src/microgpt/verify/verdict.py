@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import visible
+from ..errors import counted, visible
 from .compare import Difference
 
 Answer = Literal["same", "different", "nondeterministic", "failed", "not comparable"]
@@ -75,8 +75,7 @@ def render(verdict: Verdict) -> str:
     compares = verdict.compares or _EXPLAINED[verdict.level].format(ulps=verdict.ulps)
     lines = [f"{verdict.variant} against {verdict.original}, level {verdict.level} ({compares})"]
     for case in verdict.cases:
-        plural = "s" * (case.numbers != 1)
-        compared = f", {case.numbers:,} number{plural} compared" if case.numbers else ""
+        compared = f", {counted(case.numbers, 'number')} compared" if case.numbers else ""
         lines.append(f"  {case.answer:9}  {case.case}{compared}")
         lines += [f"             {note}" for note in case.notes]
         lines += [f"    {case.explanation}"] if case.explanation else []
