@@ -55,7 +55,7 @@ ORDER = """
     journey.gist journey.remind
     commands
     commands._arguments commands._models
-    commands._settings parser
+    commands._settings commands._parser
     VERBS
     cli
     __main__

@@ -85,7 +85,7 @@ def _parsed(words: list[str]) -> tuple[Namespace, Any]:
         raise SystemExit(0)
     if verb in commands.names():
         module = import_module(f".{verb}", commands.__name__)
-        from .parser import verb_parser
+        from .commands._parser import verb_parser
 
         return verb_parser(verb, module).parse_args(words[1:]), module
     if verb.startswith("-"):

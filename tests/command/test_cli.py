@@ -15,10 +15,10 @@ from command_support import FLAGS, Run, model, run  # noqa: F401
 from microgpt import MicroGPT, __version__, checkpoint, commands
 from microgpt.cli import main
 from microgpt.commands import train
+from microgpt.commands._parser import verb_parser
 from microgpt.commands._settings import flag
 from microgpt.config import FIELDS
 from microgpt.errors import ConfigError
-from microgpt.parser import verb_parser
 
 
 def page(capsys: pytest.CaptureFixture[str], *args: str) -> str:

@@ -344,4 +344,4 @@ def test_the_command_lists_the_editions_and_prints_one(capsys: pytest.CaptureFix
     golf = (EDITIONS / "golf.py").read_text()
     assert capsys.readouterr().out.rstrip("\n") == golf.rstrip("\n")
     assert main(["journey", "editions", "no-such"]) == 66
-    assert "one of short.py" in capsys.readouterr().err
+    assert "one of reference.py" in capsys.readouterr().err

@@ -31,7 +31,7 @@ def run(args: Namespace, face: Face) -> int:
         raise MissingPartError(
             "completion needs the package shtab, which is not installed", fix="pip install shtab"
         ) from error
-    from ..parser import whole_parser
+    from ._parser import whole_parser
 
     face.data(shtab.complete(whole_parser(), args.shell))
     return 0

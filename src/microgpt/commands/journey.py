@@ -16,11 +16,11 @@ from ..journey import editions as shipped
 from ..journey import gist as gists
 from ..journey import ledger as ledgers
 from ..journey import remind as reminders
-from ..parser import add_help
 from ..verify.cases import Case, cases_for
 from ..verify.programs import python_program, reference_program
 from ..verify.verifier import Verifier
 from . import NO
+from ._parser import add_help
 
 EXAMPLES = """\
   microgpt journey analyze program.py --top 10

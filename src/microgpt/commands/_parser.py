@@ -8,9 +8,9 @@ import sys
 from importlib import import_module
 from typing import Any, NoReturn
 
-from . import commands
-from .errors import ConfigError, quote
-from .face import write_page
+from .. import commands
+from ..errors import ConfigError, quote
+from ..face import write_page
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):
