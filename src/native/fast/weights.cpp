@@ -45,8 +45,7 @@ void check(const Config& c, const Shape& s, int threads) {
     if (s.n_embd > 1 << 20 || s.vocab_size > 1 << 24 || s.block_size > 1 << 24 ||
         s.n_layer > 1 << 16)
         throw std::invalid_argument("the model's sizes are beyond the fast engine's");
-    if (threads < 0 || threads > 64)
-        throw std::invalid_argument("threads must be from 0 to 64");
+    if (threads < 0 || threads > 64) throw std::invalid_argument("threads must be from 0 to 64");
     if (!(c.weight_decay >= 0.0) || !(c.muon >= 0.0 && c.muon < 1.0) ||
         !(c.input_dropout >= 0.0 && c.input_dropout < 1.0))
         throw std::invalid_argument(
