@@ -4,6 +4,7 @@
 # make proof   the slow tests: builds, browsers, other Pythons, load, kills, whole recorded runs
 # make soak    every test, the longest ones too
 # make lint    check the form of the Python, C++ and JavaScript sources
+# make tidy    look for mistakes in the C++ sources with clang-tidy 14; takes a minute
 # make bench   measure this machine, rewrite the tables, add a line to benchmarks/history.jsonl
 # make plots   draw the growth of the engines, and validation loss against time
 # make docs    build the documentation
@@ -17,7 +18,7 @@ NATIVE := $(shell find src/native -name '*.[ch]pp')
 CPLUSPLUS := $(NATIVE) $(shell find tests/native -name '*.[ch]pp')
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: all build demo test proof soak bench plots lint lint-cpp lint-js docs clean
+.PHONY: all build demo test proof soak bench plots lint lint-cpp lint-js tidy docs clean
 
 all: build test lint
 
@@ -66,6 +67,12 @@ lint-cpp: build
 lint-js:
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && npm run --silent lint; \
 	else $(call missing,npm,the JavaScript sources are not checked because npm is not installed); fi
+
+CLANG_TIDY ?= clang-tidy
+TIDY := $(wildcard src/native/[cems]*.cpp src/native/exact/exact.cpp src/native/fast/[esw]*.cpp)
+
+tidy:
+	$(CLANG_TIDY) --quiet $(TIDY) -- -std=c++20 -DMICROGPT_AVX2
 
 docs: build
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs,journey]'

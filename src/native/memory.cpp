@@ -24,8 +24,8 @@ void Memory::grow(Index count, std::size_t size) {
     const Index bytes = plus(times(count, static_cast<Index>(size)), kLine);
     allocated_ = std::calloc(static_cast<std::size_t>(bytes), 1);
     if (!allocated_) throw std::bad_alloc();
-    const auto address = reinterpret_cast<std::uintptr_t>(allocated_);
-    data_ = reinterpret_cast<void*>((address + kLine) & ~(kLine - 1));
+    const auto past_line = reinterpret_cast<std::uintptr_t>(allocated_) % kLine;
+    data_ = static_cast<char*>(allocated_) + (kLine - past_line);
     count_ = count;
 }
 

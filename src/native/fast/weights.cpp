@@ -194,8 +194,7 @@ void Engine::each_weight(Visit visit) const {
                             auto column_at) {
         for (int row = 0; row < rows; row++) {
             for (int j = 0; j < columns; j++) {
-                const size_t o = static_cast<size_t>(first + row_at(row)),
-                             i = static_cast<size_t>(column_at(j));
+                const size_t o = size_t(first) + size_t(row_at(row)), i = size_t(column_at(j));
                 visit(Weight{w.backward, w.gradient, w.m, w.v,
                              (i / lanes * w.out + o) * lanes + i % lanes});
             }
