@@ -316,12 +316,12 @@ def test_sizes_count_what_they_say() -> None:
 
 # ---- Errors --------------------------------------------------------------------------------------
 
-NODE = """/work/port.js:1
+NODE = """/tmp/port.js:1
 throw new TypeError("no names")
 ^
 
 TypeError: no names
-    at Object.<anonymous> (/work/port.js:1:7)
+    at Object.<anonymous> (/tmp/port.js:1:7)
 
 Node.js v20.1.0
 """
