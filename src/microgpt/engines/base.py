@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 
 from ..config import Config, standard_arithmetic
 from ..errors import StoppedError
-from .contract import Generated, Run, State, Stop, Tokens, Trace, cannot_train
+from .contract import Generated, Run, State, Stop, Tokens, Trace, cannot_train, check_threads
 
 
 class PythonEngine(ABC):
@@ -32,8 +32,7 @@ class PythonEngine(ABC):
 
     def __init__(self, config: Config, vocab_size: int, state: State, *, threads: int = 0) -> None:
         check_state(state, config.parameter_count(vocab_size))
-        if not 0 <= threads <= 64:
-            raise ValueError("threads must be from 0 to 64")
+        check_threads(threads)
         self.config, self.vocab_size = config, vocab_size
         self._lock, self._inside = threading.Lock(), 0  # _inside: id of the thread whose turn it is
 

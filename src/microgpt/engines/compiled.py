@@ -5,7 +5,6 @@ Does no arithmetic and chooses no engine; `exact` and `fast` make the native obj
 
 from __future__ import annotations
 
-import operator
 from array import array
 from collections.abc import Iterator, Sequence
 
@@ -77,12 +76,6 @@ class CompiledEngine:
 
     def _zeros(self) -> array[float]:
         return array("d", bytes(8 * self._config.parameter_count(self._vocab_size)))
-
-
-def check_threads(threads: int) -> None:
-    """A ValueError for a maximum number of threads that is out of range."""
-    if not 0 <= operator.index(threads) <= 64:
-        raise ValueError("threads must be from 0 to 64")
 
 
 def _rows(numbers: bytes, lengths: list[int], stop: Stop) -> Iterator[list[float]]:

@@ -8,6 +8,7 @@ saving exist once, for all engines.
 
 from __future__ import annotations
 
+import operator
 from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol
@@ -70,6 +71,12 @@ class Generated(NamedTuple):
 
     documents: list[list[int]]
     coins_used: int
+
+
+def check_threads(threads: int) -> None:
+    """A ValueError for a maximum number of threads that is out of range."""
+    if not 0 <= operator.index(threads) <= 64:
+        raise ValueError("threads must be from 0 to 64")
 
 
 def cannot_train(engine: str) -> ConfigError:

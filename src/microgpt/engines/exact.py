@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from .. import _native
 from ..config import Config, instruction_set
 from . import Run, State, Stop, Tokens
-from .compiled import CompiledEngine, check_threads
-from .contract import cannot_train
+from .compiled import CompiledEngine
+from .contract import cannot_train, check_threads
 
 
 class ExactEngine(CompiledEngine):

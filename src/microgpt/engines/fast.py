@@ -10,7 +10,8 @@ from __future__ import annotations
 from .. import _native
 from ..config import Config, instruction_set
 from . import State
-from .compiled import CompiledEngine, check_threads
+from .compiled import CompiledEngine
+from .contract import check_threads
 
 if not hasattr(_native, "Fast"):
     raise ImportError("the compiled module was built without it")
